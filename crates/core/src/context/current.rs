@@ -1,0 +1,196 @@
+//! The context of the call that a task is handling: put in place around each poll of the handler.
+
+use super::Context;
+use pin_project_lite::pin_project;
+use std::{
+    cell::RefCell,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    task::{self, Poll},
+};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+}
+
+/// Set when the first handler of this process runs; from then on a call without a context is remarkable.
+static SERVES: AtomicBool = AtomicBool::new(false);
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
+/// Looks at the current context, if there is one (while a thread is ending there is none).
+pub(crate) fn with_current<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
+    CURRENT.try_with(|current| current.try_borrow().ok()?.as_ref().map(f)).ok().flatten()
+}
+
+/// Swaps a context in; the guard swaps it back, on unwinding too.
+fn enter(context: &mut Option<Context>) -> impl Drop + '_ {
+    struct Guard<'a>(&'a mut Option<Context>);
+    impl Drop for Guard<'_> {
+        fn drop(&mut self) {
+            swap(self.0);
+        }
+    }
+    swap(context);
+    Guard(context)
+}
+
+fn swap(context: &mut Option<Context>) {
+    let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), context));
+}
+
+pin_project! {
+    /// A future that runs in a context: calls made inside inherit from it.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct InContext<F> {
+        context: Option<Context>,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for InContext<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _guard = enter(this.context);
+        this.future.poll(cx)
+    }
+}
+
+impl<F> InContext<F> {
+    /// The future alone.
+    pub fn future_mut(self: Pin<&mut Self>) -> Pin<&mut F> {
+        self.project().future
+    }
+}
+
+/// Puts a future into a context.
+pub trait Scope: Sized {
+    /// Runs the future in this context: calls made inside inherit from it.
+    fn with_context(self, context: Context) -> InContext<Self> {
+        InContext { context: Some(context), future: self }
+    }
+
+    /// Runs the future in the context of the current task, wherever it is polled later: the way to take
+    /// it across `tokio::spawn` or into a `JoinSet`.
+    fn in_context(self) -> InContext<Self> {
+        InContext { context: with_current(Context::clone), future: self }
+    }
+}
+
+impl<F: Future> Scope for F {}
+
+/// Runs a handler in its call's context. Servers use this; it also marks the process as one that serves,
+/// so that a call made outside any context is reported (once).
+pub fn scope<F: Future>(context: Context, future: F) -> InContext<F> {
+    if !SERVES.load(Relaxed) {
+        SERVES.store(true, Relaxed);
+    }
+    InContext { context: Some(context), future }
+}
+
+/// Whether a handler has run in this process.
+pub fn in_server() -> bool {
+    SERVES.load(Relaxed)
+}
+
+/// Runs work that belongs to no call (a refresh, a timer): its calls have no context, on purpose, and
+/// are not reported.
+pub fn background<F: Future>(future: F) -> InContext<F> {
+    InContext { context: Some(Context::new()), future }
+}
+
+/// Spawns on the current tokio runtime, in the context of the current task: `tokio::spawn` that keeps
+/// the deadline and the trace.
+///
+/// # Panics
+/// As `tokio::spawn`: outside a runtime.
+pub fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(future.in_context())
+}
+
+/// Reports, once per process, that a serving process makes a call outside any context. A call that was
+/// spawned from a handler with a bare `tokio::spawn` has lost its deadline and its trace that way.
+#[inline]
+pub fn report_missing(method: &crate::Method) {
+    if SERVES.load(Relaxed) && !REPORTED.load(Relaxed) {
+        report(method);
+    }
+}
+
+#[cold]
+fn report(method: &crate::Method) {
+    if with_current(|_| ()).is_none() && !REPORTED.swap(true, Relaxed) {
+        tracing::warn!(
+            %method,
+            "a call was made outside any context in a process that serves: it has no inherited deadline \
+             and no trace. If it belongs to a call, spawn it with towpath::context::spawn or \
+             .in_context(); if it does not, wrap it in towpath::context::background. Reported once."
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Request;
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    fn with_deadline(after: u64) -> Context {
+        let mut c = Context::new();
+        c.set_deadline(Some(Instant::now() + Duration::from_secs(after)));
+        c
+    }
+
+    #[tokio::test]
+    async fn nested_calls_inherit_and_the_scope_ends() {
+        let outer = with_deadline(5);
+        let deadline = outer.deadline();
+        let seen = scope(outer, async {
+            tokio::task::yield_now().await;
+            Request::new("A.B", ()).context().deadline()
+        })
+        .await;
+        assert_eq!(seen, deadline);
+        assert_eq!(Request::new("A.B", ()).context().deadline(), None);
+    }
+
+    #[tokio::test]
+    async fn a_spawned_task_inherits_only_when_asked() {
+        let outer = with_deadline(5);
+        let deadline = outer.deadline();
+        scope(outer, async {
+            let ask = async { Context::inherit().deadline() };
+            assert_eq!(spawn(ask).await.unwrap(), deadline);
+            let ask = async { Context::inherit().deadline() };
+            assert_eq!(tokio::spawn(ask.in_context()).await.unwrap(), deadline);
+            let ask = async { Context::inherit().deadline() };
+            assert_eq!(tokio::spawn(ask).await.unwrap(), None);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn scopes_nest_and_survive_a_panic() {
+        let (a, b) = (with_deadline(1), with_deadline(2));
+        let (da, db) = (a.deadline(), b.deadline());
+        scope(a, async {
+            let inner = async { Context::inherit().deadline() }.with_context(b);
+            assert_eq!(inner.await, db);
+            let blown = scope(with_deadline(9), async { panic!("on purpose") });
+            assert!(tokio::spawn(blown).await.is_err());
+            assert_eq!(Context::inherit().deadline(), da);
+        })
+        .await;
+        assert_eq!(Context::inherit().deadline(), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! The name of what is called.
+
+use bytes::Bytes;
+use std::{borrow::Borrow, fmt, str};
+
+/// A method name, `Service.Method`: UTF-8, 1 to 65 535 bytes; the last dot divides.
+///
+/// A clone is at most one reference count; a method made from a literal has none.
+///
+/// ```
+/// use towpath_core::Method;
+/// let m = Method::from_static("UserService.GetUserInfo");
+/// assert_eq!((m.service(), m.name()), ("UserService", "GetUserInfo"));
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Method(Bytes);
+
+/// Why bytes are no method name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidMethod {
+    /// A method name has at least one byte.
+    Empty,
+    /// A method name has at most 65 535 bytes.
+    TooLong,
+    /// A method name is UTF-8.
+    NotUtf8,
+}
+
+impl Method {
+    /// The longest method name, in bytes.
+    pub const MAX_LEN: usize = 65_535;
+
+    /// A method from a literal, without allocating.
+    ///
+    /// The literal is the caller's own; an empty or over-long one is refused when it is sent (MCP-E-001).
+    pub const fn from_static(name: &'static str) -> Self {
+        Method(Bytes::from_static(name.as_bytes()))
+    }
+
+    /// A method from bytes that arrived: checks length and UTF-8, copies nothing.
+    pub fn try_from_bytes(bytes: Bytes) -> Result<Self, InvalidMethod> {
+        match bytes.len() {
+            0 => return Err(InvalidMethod::Empty),
+            1..=Self::MAX_LEN => {}
+            _ => return Err(InvalidMethod::TooLong),
+        }
+        match str::from_utf8(&bytes) {
+            Ok(_) => Ok(Method(bytes)),
+            Err(_) => Err(InvalidMethod::NotUtf8),
+        }
+    }
+
+    /// The whole name.
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        // Checked once in the constructors; this second check is for the compiler. It is a few ns, and
+        // nothing on the path of a call asks for it but the router.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The name's bytes, as they go on the wire.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What stands before the last dot; empty if there is none.
+    pub fn service(&self) -> &str {
+        self.as_str().rsplit_once('.').map_or("", |(service, _)| service)
+    }
+
+    /// What stands after the last dot; the whole name if there is none.
+    pub fn name(&self) -> &str {
+        self.as_str().rsplit_once('.').map_or(self.as_str(), |(_, name)| name)
+    }
+}
+
+impl From<&'static str> for Method {
+    fn from(name: &'static str) -> Self {
+        Method::from_static(name)
+    }
+}
+
+impl From<String> for Method {
+    fn from(name: String) -> Self {
+        Method(Bytes::from(name))
+    }
+}
+
+impl From<&Method> for Method {
+    fn from(method: &Method) -> Self {
+        method.clone()
+    }
+}
+
+impl Borrow<[u8]> for Method {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Method {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for Method {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Method {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for InvalidMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InvalidMethod::Empty => "the method name is empty",
+            InvalidMethod::TooLong => "the method name is longer than 65535 bytes",
+            InvalidMethod::NotUtf8 => "the method name is not UTF-8",
+        })
+    }
+}
+
+impl std::error::Error for InvalidMethod {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_dot_divides() {
+        let m = Method::from("shop.v1.OrderService.Place".to_string());
+        assert_eq!(m.service(), "shop.v1.OrderService");
+        assert_eq!(m.name(), "Place");
+        let bare = Method::from_static("Ping");
+        assert_eq!((bare.service(), bare.name()), ("", "Ping"));
+    }
+
+    #[test]
+    fn bytes_are_checked() {
+        let no = |b: &[u8]| Method::try_from_bytes(Bytes::copy_from_slice(b)).unwrap_err();
+        assert_eq!(no(b""), InvalidMethod::Empty);
+        assert_eq!(no(b"\xff"), InvalidMethod::NotUtf8);
+        assert_eq!(no(&vec![b'a'; 65_536]), InvalidMethod::TooLong);
+        assert!(Method::try_from_bytes(Bytes::from(vec![b'a'; 65_535])).is_ok());
+    }
+}
