@@ -32,7 +32,7 @@ pub use clock::Clock;
 pub use context::{Context, EndpointId, HasContext, Priority};
 pub use error::{BoxError, Error, ErrorKind, Processed};
 pub use extensions::Extensions;
-pub use fault::{ErrorCode, Fault, InvalidCode, Level};
+pub use fault::{Brief, Declared, ErrorCode, Fault, InvalidCode, InvalidFault, Level, Traits};
 pub use message::{Acceptance, CodecId, Mode, Request, Response, Status};
 pub use metadata::Metadata;
 pub use method::{InvalidMethod, Method};
