@@ -1,0 +1,219 @@
+//! The envelope of a call.
+
+use crate::{
+    DEFAULT_MAX_METADATA, EncodeError, FrameHeader, HEADER_LEN, RequestError, control, kind, reserved,
+};
+use bytes::{Buf, Bytes};
+use towpath_core::{CodecId, Context, InvalidMethod, Metadata, Method, Mode, Request};
+
+/// Fixed fields of a REQUEST, its id included.
+const HEAD: usize = 20;
+
+const ONE_WAY: u8 = 1;
+const ASYNC: u8 = 1 << 1;
+const IDEMPOTENT: u8 = 1 << 2;
+const COMPRESSED: u8 = 1 << 3;
+
+/// In the extensions of a request: its body is compressed. It is there only on what a receiver that
+/// [allows](Limits::allow_compressed) it has read, and makes a request that is passed on say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compressed;
+
+/// Appends a REQUEST frame, all but its body: the frame's length counts the body, and the caller of this
+/// function appends it, or sends it right behind.
+///
+/// The context's entries come first in the metadata, then the request's own but for keys that the context
+/// has written. `timeout_ms` is what is left of the deadline, rounded up, at least 1; 0: none.
+///
+/// # Errors
+/// If the method is empty or too long, or the whole is longer than a frame can be (4 GiB); `out` is then as
+/// before. Whether the peer takes a frame of this length is for the connection to check: it knows the
+/// peer's settings.
+#[inline]
+pub fn put_request_head(
+    out: &mut Vec<u8>,
+    id: u64,
+    timeout_ms: u32,
+    request: &Request,
+) -> Result<(), EncodeError> {
+    let own = request.metadata().as_wire();
+    let start = out.len();
+    put_head(out, id, timeout_ms, request, own.len())?;
+    if reserved::is_plain(request.context()) {
+        out.extend_from_slice(own);
+        return Ok(());
+    }
+    put_context(out, start, request).inspect_err(|_| out.truncate(start))
+}
+
+/// Header, fixed fields and method; nothing is written on an error.
+#[inline]
+fn put_head(
+    out: &mut Vec<u8>,
+    id: u64,
+    timeout_ms: u32,
+    request: &Request,
+    metadata_len: usize,
+) -> Result<(), EncodeError> {
+    let method = request.method().as_bytes();
+    let method_len = match u16::try_from(method.len()) {
+        Ok(0) => return Err(EncodeError::BadMethod(InvalidMethod::Empty)),
+        Ok(len) => len,
+        Err(_) => return Err(EncodeError::BadMethod(InvalidMethod::TooLong)),
+    };
+    let (len, metadata_len) = lengths(HEAD + method.len(), metadata_len, request.body().len())?;
+    let mut head = [0; HEADER_LEN + HEAD];
+    head[..8].copy_from_slice(&FrameHeader { kind: kind::REQUEST, len }.to_bytes());
+    head[8..16].copy_from_slice(&id.to_be_bytes());
+    head[16..20].copy_from_slice(&timeout_ms.to_be_bytes());
+    head[20] = request.codec().0;
+    head[21] = flags(request);
+    head[22..24].copy_from_slice(&method_len.to_be_bytes());
+    head[24..28].copy_from_slice(&metadata_len.to_be_bytes());
+    out.reserve(head.len() + method.len() + metadata_len as usize);
+    out.extend_from_slice(&head);
+    out.extend_from_slice(method);
+    Ok(())
+}
+
+/// The context's entries and the request's own, and then the lengths that are known only now.
+fn put_context(out: &mut Vec<u8>, start: usize, request: &Request) -> Result<(), EncodeError> {
+    let metadata = out.len();
+    let too_large = |_| EncodeError::TooLarge { len: u64::MAX, max: u32::MAX.into() };
+    reserved::put_metadata(out, request.context(), request.metadata()).map_err(too_large)?;
+    let fixed = metadata - start - HEADER_LEN;
+    let (len, metadata_len) = lengths(fixed, out.len() - metadata, request.body().len())?;
+    out[start + 4..start + 8].copy_from_slice(&len.to_be_bytes());
+    out[start + 24..start + 28].copy_from_slice(&metadata_len.to_be_bytes());
+    Ok(())
+}
+
+/// The lengths of the payload and of the metadata, if a frame can carry them.
+#[inline]
+pub(crate) fn lengths(fixed: usize, metadata: usize, body: usize) -> Result<(u32, u32), EncodeError> {
+    let len = fixed as u64 + metadata as u64 + body as u64;
+    match u32::try_from(len) {
+        // Then the metadata, a part of it, fits as well.
+        Ok(len) => Ok((len, metadata as u32)),
+        Err(_) => Err(EncodeError::TooLarge { len, max: u32::MAX.into() }),
+    }
+}
+
+#[inline]
+fn flags(request: &Request) -> u8 {
+    let mode = match request.mode() {
+        Mode::OneWay => ONE_WAY,
+        Mode::Async => ASYNC,
+        _ => 0,
+    };
+    let idempotent = if request.context().is_idempotent() { IDEMPOTENT } else { 0 };
+    let extensions = request.extensions();
+    let compressed = !extensions.is_empty() && extensions.get::<Compressed>().is_some();
+    mode | idempotent | if compressed { COMPRESSED } else { 0 }
+}
+
+/// What a receiver of requests takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest block of metadata, in bytes. Default 64 KiB.
+    pub max_metadata: u32,
+    /// Whether compressed bodies were announced as readable. Default no.
+    pub allow_compressed: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { max_metadata: DEFAULT_MAX_METADATA, allow_compressed: false }
+    }
+}
+
+/// A REQUEST that arrived.
+#[derive(Debug)]
+pub struct DecodedRequest {
+    /// The call; not 0. Whether it is in order, the connection knows.
+    pub id: u64,
+    /// What is left of the call's time, counted from the arrival of the frame's header; 0: no deadline. The
+    /// context's deadline is not set: only the connection knows when the header arrived.
+    pub timeout_ms: u32,
+    /// Method, metadata and body are slices of the payload. The context holds what the reserved keys say.
+    pub request: Request,
+}
+
+/// Reads a REQUEST's payload. Its structure is checked here, once; nothing is copied, and a call without
+/// metadata costs one reference count beyond the payload's own.
+///
+/// # Errors
+/// See [`RequestError`] for what is answered.
+#[inline]
+pub fn decode_request(mut payload: Bytes, limits: &Limits) -> Result<DecodedRequest, RequestError> {
+    let id = control::id(&payload).filter(|id| *id != 0).ok_or(RequestError::NoId)?;
+    let refuse = |why| RequestError::Malformed { id, why };
+    let Some(head) = payload.first_chunk::<HEAD>() else {
+        return Err(refuse("the request is shorter than its fixed fields"));
+    };
+    let [.., t0, t1, t2, t3, codec, flags, n0, n1, m0, m1, m2, m3] = *head;
+    let timeout_ms = u32::from_be_bytes([t0, t1, t2, t3]);
+    let method_len = usize::from(u16::from_be_bytes([n0, n1]));
+    let metadata_len = u32::from_be_bytes([m0, m1, m2, m3]);
+    let mode = mode(flags, limits.allow_compressed).map_err(refuse)?;
+    if metadata_len > limits.max_metadata {
+        return Err(refuse("the metadata is above the limit"));
+    }
+    if HEAD as u64 + method_len as u64 + u64::from(metadata_len) > payload.len() as u64 {
+        return Err(refuse("the lengths of method and metadata do not add up"));
+    }
+    payload.advance(HEAD);
+    let method = Method::try_from_bytes(payload.split_to(method_len)).map_err(|why| {
+        refuse(match why {
+            InvalidMethod::NotUtf8 => "the method is not UTF-8",
+            _ => "the method is empty",
+        })
+    })?;
+    let (metadata, mut context) = match metadata_len {
+        0 => (Metadata::new(), Context::new()),
+        len => read_metadata(payload.split_to(len as usize)).map_err(refuse)?,
+    };
+    context.set_idempotent(flags & IDEMPOTENT != 0);
+    let mut request = Request::with_context(method, context, payload);
+    request.set_codec(CodecId(codec));
+    request.set_mode(mode);
+    if metadata_len != 0 {
+        *request.metadata_mut() = metadata;
+    }
+    if flags & COMPRESSED != 0 {
+        request.extensions_mut().insert(Compressed);
+    }
+    Ok(DecodedRequest { id, timeout_ms, request })
+}
+
+#[inline]
+fn mode(flags: u8, allow_compressed: bool) -> Result<Mode, &'static str> {
+    if flags & !(ONE_WAY | ASYNC | IDEMPOTENT | COMPRESSED) != 0 {
+        return Err("an unknown flag is set");
+    }
+    if flags & COMPRESSED != 0 && !allow_compressed {
+        return Err("the body is compressed, which was not announced as readable");
+    }
+    match flags & (ONE_WAY | ASYNC) {
+        0 => Ok(Mode::Unary),
+        ONE_WAY => Ok(Mode::OneWay),
+        ASYNC => Ok(Mode::Async),
+        _ => Err("a call is one-way or asynchronous, not both"),
+    }
+}
+
+fn read_metadata(raw: Bytes) -> Result<(Metadata, Context), &'static str> {
+    let metadata = metadata(raw)?;
+    let context = reserved::read_context(&metadata);
+    Ok((metadata, context))
+}
+
+/// Takes a block of metadata, checked.
+pub(crate) fn metadata(raw: Bytes) -> Result<Metadata, &'static str> {
+    use towpath_core::metadata::InvalidMetadata as Invalid;
+    Metadata::try_from_wire(raw).map_err(|why| match why {
+        Invalid::EmptyKey => "a metadata key is empty",
+        Invalid::BadKey => "a metadata key is not lower-case printable ASCII",
+        Invalid::Truncated | Invalid::ValueTooLong => "the metadata entries do not add up",
+    })
+}

@@ -1,0 +1,248 @@
+//! The fields of a context that travel as metadata entries under reserved keys.
+
+use towpath_core::{
+    Context, Metadata, Priority,
+    context::{Field, TraceContext},
+    metadata::{InvalidMetadata, put_entry},
+};
+
+const TRACEPARENT: &str = "traceparent";
+const SPAN_ID: &str = "span-id";
+const PRIORITY: &str = "priority";
+const RETRY_ATTEMPT: &str = "retry-attempt";
+
+/// Whether the context has nothing to write: the usual case, and the fast one.
+#[inline]
+pub(crate) fn is_plain(context: &Context) -> bool {
+    context.trace().is_none()
+        && context.attempt() == 0
+        && context.priority() == Priority::default()
+        && !context.has_fields()
+}
+
+/// Appends the entries of the context, then those of `own` whose key the context has not written: the
+/// first of duplicates wins, and what a service passes on with its metadata does not pile up from hop to
+/// hop.
+pub(crate) fn put_metadata(
+    out: &mut Vec<u8>,
+    context: &Context,
+    own: &Metadata,
+) -> Result<(), InvalidMetadata> {
+    let start = out.len();
+    put_context(out, context)?;
+    let written = start..out.len();
+    for (key, value) in own {
+        if !has_key(&out[written.clone()], key.as_bytes()) {
+            put_entry(out, key.as_bytes(), value)?;
+        }
+    }
+    Ok(())
+}
+
+fn put_context(out: &mut Vec<u8>, context: &Context) -> Result<(), InvalidMetadata> {
+    let trace = context.trace();
+    if let Some(trace) = trace {
+        put_entry(out, TRACEPARENT.as_bytes(), &trace.traceparent())?;
+    }
+    if context.has_fields() {
+        for field in Field::ALL {
+            // A foreign trace id is what a call has instead of W3C's.
+            let stands = field != Field::TraceText || trace.is_none();
+            if let Some(value) = context.field(field).filter(|_| stands) {
+                put_entry(out, field.key().as_bytes(), value)?;
+            }
+        }
+    }
+    if context.priority() != Priority::default() {
+        put_entry(out, PRIORITY.as_bytes(), &[b'0' + context.priority().level()])?;
+    }
+    if context.attempt() != 0 {
+        put_number(out, RETRY_ATTEMPT, context.attempt())?;
+    }
+    Ok(())
+}
+
+fn put_number(out: &mut Vec<u8>, key: &str, mut number: u16) -> Result<(), InvalidMetadata> {
+    let mut digits = [0; 5];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return put_entry(out, key.as_bytes(), &digits[at..]);
+        }
+    }
+}
+
+/// Whether the entries, which were just written, have this key.
+fn has_key(mut entries: &[u8], key: &[u8]) -> bool {
+    while let Some(([k0, k1, v0, v1, v2, v3], rest)) = entries.split_first_chunk() {
+        let key_len = usize::from(u16::from_be_bytes([*k0, *k1]));
+        let value_len = u32::from_be_bytes([*v0, *v1, *v2, *v3]) as usize;
+        if rest.get(..key_len) == Some(key) {
+            return true;
+        }
+        entries = rest.get(key_len + value_len..).unwrap_or_default();
+    }
+    false
+}
+
+/// What the reserved keys say. A value that cannot be read counts as not there: values are no part of the
+/// structure, and a bad one harms nobody but its sender.
+pub(crate) fn read_context(metadata: &Metadata) -> Context {
+    let mut context = Context::new();
+    let mut numbers = Numbers::default();
+    for (key, value) in metadata {
+        match key {
+            TRACEPARENT => numbers.traceparent = numbers.traceparent.or(Some(value)),
+            SPAN_ID => numbers.span_id = numbers.span_id.or(Some(value)),
+            PRIORITY => numbers.priority = numbers.priority.or(Some(value)),
+            RETRY_ATTEMPT => numbers.attempt = numbers.attempt.or(Some(value)),
+            _ => {
+                let field = Field::ALL.into_iter().find(|field| field.key() == key);
+                if let Some(field) = field.filter(|field| context.field(*field).is_none()) {
+                    context.set_field(field, metadata.get_bytes(key));
+                }
+            }
+        }
+    }
+    if let Some(level) = numbers.priority.and_then(decimal) {
+        context.set_priority(Priority::new(u8::try_from(level).unwrap_or(u8::MAX)));
+    }
+    if let Some(attempt) = numbers.attempt.and_then(decimal) {
+        context.set_attempt(attempt);
+    }
+    let trace = numbers.traceparent.and_then(TraceContext::parse_traceparent);
+    let plain = || plain_trace(context.field(Field::TraceText)?, numbers.span_id?);
+    if let Some(trace) = trace.or_else(plain) {
+        context.set_trace(Some(trace));
+        context.set_field(Field::TraceText, None);
+    }
+    context
+}
+
+/// Values as they arrived: the first of each key.
+#[derive(Default)]
+struct Numbers<'a> {
+    traceparent: Option<&'a [u8]>,
+    span_id: Option<&'a [u8]>,
+    priority: Option<&'a [u8]>,
+    attempt: Option<&'a [u8]>,
+}
+
+/// Digits and nothing else; what is above the range of the type is its highest value.
+fn decimal(text: &[u8]) -> Option<u16> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u16, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+        Some(number.saturating_mul(10).saturating_add(digit))
+    })
+}
+
+/// `trace-id` and `span-id` where they have W3C's form; the plain form does not say whether the trace is
+/// recorded, so it counts as not.
+fn plain_trace(trace_id: &[u8], span_id: &[u8]) -> Option<TraceContext> {
+    let trace_id: &[u8; 32] = trace_id.try_into().ok()?;
+    let span_id: &[u8; 16] = span_id.try_into().ok()?;
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    text[3..35].copy_from_slice(trace_id);
+    text[36..52].copy_from_slice(span_id);
+    TraceContext::parse_traceparent(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn read(entries: &[(&str, &str)]) -> Context {
+        let mut raw = Vec::new();
+        for (key, value) in entries {
+            put_entry(&mut raw, key.as_bytes(), value.as_bytes()).unwrap();
+        }
+        read_context(&Metadata::try_from_wire(raw.into()).unwrap())
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut context = Context::new();
+        assert!(is_plain(&context));
+        context.set_trace(TraceContext::parse_traceparent(TRACE.as_bytes()));
+        context.set_attempt(65_535);
+        context.set_priority(Priority::LOWEST);
+        for field in Field::ALL.into_iter().filter(|field| *field != Field::TraceText) {
+            context.set_field(field, Some(Bytes::from(format!("v of {}", field.key()))));
+        }
+        assert!(!is_plain(&context));
+        let mut raw = Vec::new();
+        put_metadata(&mut raw, &context, &Metadata::new()).unwrap();
+        let back = read_context(&Metadata::try_from_wire(raw.into()).unwrap());
+        assert_eq!(
+            (back.trace(), back.attempt(), back.priority()),
+            (context.trace(), 65_535, Priority::LOWEST)
+        );
+        for field in Field::ALL {
+            assert_eq!(back.field(field), context.field(field), "{field:?}");
+        }
+    }
+
+    #[test]
+    fn the_context_speaks_and_nothing_piles_up() {
+        let mut own = Metadata::new();
+        own.insert("priority", "7").unwrap();
+        own.insert("tenant", "a").unwrap();
+        let mut context = Context::new();
+        context.set_priority(Priority::new(1));
+        let mut raw = Vec::new();
+        put_metadata(&mut raw, &context, &own).unwrap();
+        let sent = Metadata::try_from_wire(raw.into()).unwrap();
+        assert_eq!(sent.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["priority", "tenant"]);
+        assert_eq!(sent.get_str("priority"), Some("1"));
+        let mut again = Vec::new();
+        put_metadata(&mut again, &read_context(&sent), &sent).unwrap();
+        assert_eq!(again, sent.as_wire());
+    }
+
+    #[test]
+    fn the_first_of_duplicates_wins() {
+        let context = read(&[
+            ("priority", "2"),
+            ("priority", "6"),
+            ("session-id", "one"),
+            ("session-id", "two"),
+            ("traceparent", TRACE),
+            ("traceparent", "00-0bf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ]);
+        assert_eq!(context.priority().level(), 2);
+        assert_eq!(context.field(Field::SessionId).unwrap(), "one");
+        assert_eq!(context.trace().unwrap().traceparent(), TRACE.as_bytes());
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_not_there() {
+        let context = read(&[("priority", "high"), ("retry-attempt", ""), ("traceparent", "x")]);
+        assert!(is_plain(&context));
+        let context = read(&[("priority", "900"), ("retry-attempt", "99999")]);
+        assert_eq!((context.priority().level(), context.attempt()), (7, u16::MAX));
+    }
+
+    #[test]
+    fn the_plain_form_of_a_trace() {
+        let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        let both = read(&[("trace-id", trace), ("span-id", span)]).trace().unwrap();
+        assert_eq!(
+            (both.trace_id.to_string(), both.span_id.to_string(), both.flags),
+            (trace.into(), span.into(), 0)
+        );
+        let foreign = read(&[("trace-id", "a1b2c3d4"), ("span-id", span)]);
+        assert_eq!(foreign.trace(), None);
+        assert_eq!(foreign.trace_id_text().unwrap(), "a1b2c3d4");
+        let w3c = read(&[("trace-id", "a1b2c3d4"), ("traceparent", TRACE)]);
+        assert_eq!(w3c.trace_id_text().unwrap(), trace);
+    }
+}
