@@ -133,6 +133,7 @@ struct Inner {
     processed: Processed,
     retry_after: Option<Duration>,
     attempts: u16,
+    remote: bool,
     detail: Cow<'static, str>,
     endpoint: Option<Arc<str>>,
     trace_id: Option<Arc<str>>,
@@ -147,6 +148,7 @@ impl Error {
             processed: kind.processed(),
             retry_after: None,
             attempts: 0,
+            remote: false,
             detail: Cow::Borrowed(""),
             endpoint: None,
             trace_id: None,
@@ -204,6 +206,13 @@ impl Error {
         self
     }
 
+    /// Says whether the callee said so, or something on this side.
+    #[must_use]
+    pub fn with_remote(mut self, remote: bool) -> Self {
+        self.0.remote = remote;
+        self
+    }
+
     /// Says in which trace.
     #[must_use]
     pub fn with_trace_id(mut self, trace_id: impl Into<Arc<str>>) -> Self {
@@ -236,6 +245,12 @@ impl Error {
     /// After how many attempts; 0: nobody counted.
     pub fn attempts(&self) -> u16 {
         self.0.attempts
+    }
+
+    /// Whether the callee said so (it came off the wire), or something on this side: a rate limit of the
+    /// callee may be another one at the next endpoint, one of our own is not.
+    pub fn is_remote(&self) -> bool {
+        self.0.remote
     }
 
     /// The reason, in more words; may be empty.

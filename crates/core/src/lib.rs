@@ -19,20 +19,28 @@
 //! assert_eq!(request.context().remaining(now), Some(Duration::from_secs(2)));
 //! ```
 
+mod classify;
 mod clock;
 pub mod context;
 mod error;
 mod extensions;
 mod fault;
+mod hook;
+#[cfg(feature = "http")]
+mod http;
 mod message;
 pub mod metadata;
 mod method;
 
+#[cfg(feature = "http")]
+pub use self::http::{AnswerGrpc, AnswerHttp};
+pub use classify::{AsError, Class, Classify, DefaultClassify, Verdict};
 pub use clock::Clock;
 pub use context::{Context, EndpointId, HasContext, Priority};
 pub use error::{BoxError, Error, ErrorKind, Processed};
 pub use extensions::Extensions;
 pub use fault::{Brief, Declared, ErrorCode, Fault, InvalidCode, InvalidFault, Level, Traits};
+pub use hook::{Answer, Observe, OnReject};
 pub use message::{Acceptance, CodecId, Mode, Request, Response, Status};
 pub use metadata::Metadata;
 pub use method::{InvalidMethod, Method};

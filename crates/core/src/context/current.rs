@@ -93,6 +93,17 @@ pub fn scope<F: Future>(context: Context, future: F) -> InContext<F> {
     InContext { context: Some(context), future }
 }
 
+/// Runs a piece of a handler in its call's context, without making a future of it: what [`scope`] does for
+/// one poll. Servers use this for the part of a call that is done at once.
+#[inline]
+pub fn within<R>(context: &mut Option<Context>, piece: impl FnOnce() -> R) -> R {
+    if !SERVES.load(Relaxed) {
+        SERVES.store(true, Relaxed);
+    }
+    let _guard = enter(context);
+    piece()
+}
+
 /// Whether a handler has run in this process.
 pub fn in_server() -> bool {
     SERVES.load(Relaxed)

@@ -93,7 +93,7 @@ impl Fault {
             ErrorKind::TooLarge => Processed::Yes,
             _ => error.processed(),
         };
-        let error = error.with_processed(processed).with_retry_after(self.retry_after());
+        let error = error.with_processed(processed).with_retry_after(self.retry_after()).with_remote(true);
         Ok(match self.trace_id() {
             Some(trace_id) => error.with_trace_id(trace_id),
             None => error,

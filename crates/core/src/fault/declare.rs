@@ -106,7 +106,7 @@ fn cell(text: &str) -> String {
 ///         Broken = "ORD-E-900", "database gone", transient, unhealthy;
 ///     }
 /// }
-/// use towpath_core::Fault;
+/// use towpath_core::{DefaultClassify, Fault};
 ///
 /// let fault: Fault = OrderFault::BadQuantity.into();
 /// assert_eq!(fault.to_string(), "ORD-E-003 quantity must be positive");
@@ -114,6 +114,10 @@ fn cell(text: &str) -> String {
 /// assert_eq!(OrderFault::parse(fault.code()), Some(OrderFault::BadQuantity));
 /// assert!(OrderFault::Broken.traits().unhealthy);
 /// assert!(OrderFault::docs().contains("| `ORD-W-201` | busy | The order book is being reopened. | transient |"));
+///
+/// // Who calls the service tells its classifier.
+/// let classify = DefaultClassify::new().declare(OrderFault::declared());
+/// assert!(classify.traits(OrderFault::Busy.code()).transient);
 /// ```
 ///
 /// ```compile_fail
