@@ -10,6 +10,9 @@
 //! - [`decode_request`], [`decode_response`], [`decode_goaway`] and [`decode_settings`] read payloads.
 //!   Method, metadata and body are slices of the received buffer; structure is checked once, values are
 //!   looked at when asked for.
+//! - [`FrameCodec`] is the same as a `tokio_util` codec of whole [`Frame`]s.
+//! - [`Json`], [`Protobuf`] and [`Raw`] turn values into bodies and back; [`BodyCodec`] is how an application
+//!   adds its own.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -31,13 +34,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod body;
 mod control;
 mod error;
 mod frame;
+mod framed;
 mod request;
 mod reserved;
 mod response;
 
+pub use body::{BodyCodec, BodyError, Decode, Encode, Json, Protobuf, Raw};
 pub use control::{
     GoAway, Settings, decode_goaway, decode_settings, id, put_goaway, put_settings, put_short,
 };
@@ -46,5 +52,6 @@ pub use frame::{
     DEFAULT_MAX_METADATA, DEFAULT_MAX_PAYLOAD, FrameError, FrameHeader, GoAwayReason, HEADER_LEN, VERSION,
     kind,
 };
+pub use framed::{Frame, FrameCodec, FrameCodecError};
 pub use request::{Compressed, DecodedRequest, Limits, decode_request, put_request_head};
 pub use response::{decode_response, put_response_head};
