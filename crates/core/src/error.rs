@@ -275,7 +275,7 @@ impl Error {
             if let Some(found) = error.downcast_ref::<Error>() {
                 return Some(found);
             }
-            next = error.source();
+            next = beneath(error);
         }
         None
     }
@@ -293,6 +293,14 @@ impl Error {
                 }
             },
         }
+    }
+}
+
+/// The error that led to this one. `io::Error` skips what it holds and tells of that one's source.
+pub(crate) fn beneath<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(held) => Some(held),
+        None => error.source(),
     }
 }
 
@@ -387,6 +395,8 @@ mod tests {
         let boxed: BoxError = Box::new(Foreign(inner));
         assert_eq!(Error::find(&*boxed).unwrap().kind(), ErrorKind::RateLimited);
         assert_eq!(Error::from_boxed(boxed, ErrorKind::HandlerFailed).kind(), ErrorKind::RateLimited);
+        let io: BoxError = std::io::Error::other(Error::new(ErrorKind::Draining)).into();
+        assert_eq!(Error::find(&*io).unwrap().kind(), ErrorKind::Draining);
         let plain: BoxError = "plain".into();
         let error = Error::from_boxed(plain, ErrorKind::HandlerFailed);
         assert_eq!((error.kind(), error.detail()), (ErrorKind::HandlerFailed, "plain"));

@@ -1,7 +1,9 @@
 //! The question, and the answer that holds unless somebody knows better.
 
 use super::class::{Class, Verdict};
-use crate::{BoxError, Brief, Declared, Error, ErrorCode, Fault, Processed, Response, Traits};
+use crate::{
+    BoxError, Brief, Declared, Error, ErrorCode, Fault, Processed, Response, Traits, error::beneath,
+};
 use bytes::Bytes;
 use std::{collections::HashMap, convert::Infallible, error::Error as StdError, sync::Arc, time::Duration};
 
@@ -113,7 +115,7 @@ impl DefaultClassify {
             if let Some(fault) = error.downcast_ref::<Fault>() {
                 return self.fault(fault.into());
             }
-            next = error.source();
+            next = beneath(error);
         }
         Class::FAILURE
     }
