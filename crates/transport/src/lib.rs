@@ -1,1 +1,21 @@
-#![allow(missing_docs)]
+//! MCP connections, both sides.
+//!
+//! A [`Connection`] is a `tower::Service<Request>` over one socket: any number of calls in flight, answers
+//! in any order. A [`Server`] feeds any `tower::Service<Request>` (a [`Router`](router::Router) of typed
+//! handlers, most often) from any number of connections.
+
+mod address;
+mod alarm;
+mod client;
+mod config;
+mod farewell;
+mod fault;
+mod out;
+mod reader;
+pub mod router;
+mod server;
+
+pub use address::{Address, InvalidAddress};
+pub use client::{Closed, Connection, Driver, Outcome, PingFuture, ResponseFuture};
+pub use config::{ClientConfig, InvalidConfig, ServerConfig};
+pub use server::{Drain, DrainWatch, Serve, Server, ServerConnection, terminated};

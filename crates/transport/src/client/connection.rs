@@ -1,0 +1,124 @@
+//! The handle through which calls are made.
+
+use super::{
+    driver::Driver,
+    future::{Closed, PingFuture, ResponseFuture},
+    shared::{Shared, wake},
+};
+use crate::config::{ClientConfig, InvalidConfig};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service;
+use towpath_core::{Error, ErrorKind, Request, Response, context};
+
+/// One MCP connection as a `Service<Request>`: cheap to clone, any number of calls in flight, answers in
+/// any order.
+///
+/// Always ready while the connection lives: above the limit of outstanding calls, or of bytes not yet
+/// written, a call waits in line inside its future, no longer than its deadline. Dropping a call's
+/// future cancels the call, here and at the callee; its late answer reaches nobody.
+///
+/// The connection ends when the last clone is gone and the last call is answered, when
+/// [`close`](Self::close) is called, or when it breaks; every outstanding call is told so (MCP-E-010).
+#[derive(Debug)]
+pub struct Connection {
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    /// A connection over any stream, and its driver: a future that does all reading and writing, to be
+    /// spawned by the caller. `peer` names the other side in errors.
+    ///
+    /// # Errors
+    /// If the configuration is not [valid](ClientConfig::validate).
+    pub fn new<T>(
+        io: T,
+        peer: impl Into<Arc<str>>,
+        config: &ClientConfig,
+    ) -> Result<(Connection, Driver<T>), InvalidConfig>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        config.validate()?;
+        let limit = config.max_outstanding as usize;
+        let shared = Arc::new(Shared::new(limit, peer.into(), config.max_buffered));
+        let driver = Driver::new(io, shared.clone(), config);
+        Ok((Connection { shared }, driver))
+    }
+
+    /// Who is at the other end, as it was named.
+    pub fn peer(&self) -> &str {
+        &self.shared.peer
+    }
+
+    /// How many calls are outstanding now, those in line not counted.
+    pub fn outstanding(&self) -> usize {
+        self.shared.lock().table.taken()
+    }
+
+    /// Whether no new call can be made: the connection is closed, or its peer is draining.
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().closing.is_some()
+    }
+
+    /// Resolves when no new call can be made, with the reason. Dropping it has no effect.
+    pub fn closed(&self) -> Closed {
+        Closed::new(self.shared.clone())
+    }
+
+    /// Makes no new calls from now on; the connection ends when the outstanding ones are answered.
+    pub fn close(&self) {
+        let mut state = self.shared.lock();
+        if state.closing.is_none() {
+            state.closing =
+                Some(self.shared.error(ErrorKind::Draining).because("the connection was closed here"));
+        }
+        let driver = state.ask_flush();
+        let watchers = std::mem::take(&mut state.watchers);
+        drop(state);
+        wake(driver);
+        watchers.into_iter().for_each(|watcher| watcher.wake());
+    }
+
+    /// Asks the peer for a sign of life; resolves to the round trip's time. Dropping it has no effect on
+    /// the connection.
+    pub fn ping(&self) -> PingFuture {
+        PingFuture::new(self.shared.clone())
+    }
+}
+
+impl Clone for Connection {
+    fn clone(&self) -> Self {
+        self.shared.add_handle();
+        Connection { shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.drop_handle();
+    }
+}
+
+impl Service<Request> for Connection {
+    type Response = Response;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    /// Ready while calls can be made.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match &self.shared.lock().closing {
+            None => Poll::Ready(Ok(())),
+            Some(error) => Poll::Ready(Err(error.clone())),
+        }
+    }
+
+    /// The call is sent when its future is first polled.
+    fn call(&mut self, request: Request) -> ResponseFuture {
+        context::report_missing(request.method());
+        ResponseFuture::new(self.shared.clone(), request)
+    }
+}

@@ -1,0 +1,442 @@
+//! The one task of a connection: it reads, completes calls, and writes what callers have queued.
+
+use super::{
+    shared::{Shared, State},
+    table::{Outcome, Phase, Slot},
+};
+use crate::{
+    alarm::Alarm,
+    config::ClientConfig,
+    farewell::Farewell,
+    out::OutQueue,
+    reader::{FrameReader, Next},
+};
+use std::{
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use towpath_codec::{FrameError, GoAway, GoAwayReason, ResponseError, Settings, kind};
+use towpath_core::{Error, ErrorKind, Processed, Response};
+
+/// How often the driver lets callers run before it flushes, when it expects more of them to call.
+const YIELDS: u8 = 3;
+
+/// Drives one connection; spawn it. It ends with the connection: `Ok` when that was closed in good order,
+/// else with the reason, which every outstanding call is told as well.
+///
+/// It reads first and writes then: one read completes many calls, their callers run and queue the next
+/// ones, and one write sends those. Batches form by themselves, without a timer, and a single call is
+/// never held back.
+///
+/// Dropping it breaks the connection; outstanding calls fail (MCP-E-010).
+#[derive(Debug)]
+#[must_use = "a connection does nothing unless its driver is polled"]
+pub struct Driver<T> {
+    io: T,
+    shared: Arc<Shared>,
+    reader: FrameReader,
+    /// What is being written, and the one-way calls in it.
+    writing: OutQueue,
+    writing_one_way: Vec<u64>,
+    /// Callers woken since the last flush: as many calls may come.
+    expect: usize,
+    yields: u8,
+    wakers: Vec<Waker>,
+    alarm: Alarm,
+    last_read: Instant,
+    asked_for_life: Option<Instant>,
+    keep_alive: Option<Duration>,
+    keep_alive_timeout: Duration,
+    max_payload: u32,
+    started: bool,
+    stage: Stage,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    pub(crate) fn new(io: T, shared: Arc<Shared>, config: &ClientConfig) -> Self {
+        if config.max_payload != towpath_codec::DEFAULT_MAX_PAYLOAD {
+            let settings = Settings { max_payload: Some(config.max_payload), ..Settings::default() };
+            towpath_codec::put_settings(&mut shared.lock().out.buf, &settings);
+        }
+        Driver {
+            io,
+            shared,
+            reader: FrameReader::default(),
+            writing: OutQueue::default(),
+            writing_one_way: Vec::new(),
+            expect: 0,
+            yields: YIELDS,
+            wakers: Vec::new(),
+            alarm: Alarm::default(),
+            last_read: Instant::now(),
+            asked_for_life: None,
+            keep_alive: config.keep_alive,
+            keep_alive_timeout: config.keep_alive_timeout,
+            max_payload: config.max_payload,
+            started: false,
+            stage: Stage::Running,
+        }
+    }
+
+    /// One wake-up. An error ends the connection.
+    fn run(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        if !self.started {
+            self.started = true;
+            self.last_read = Instant::now();
+            if let Some(every) = self.keep_alive {
+                self.alarm.not_later_than(self.last_read + every);
+            }
+        }
+        loop {
+            self.read(cx)?;
+            self.write(cx)?;
+            // After writing: a call that was just queued may have set the alarm to an earlier time.
+            if self.alarm.poll(cx).is_pending() {
+                return Ok(());
+            }
+            self.look_around()?;
+        }
+    }
+
+    /// Reads until the socket is dry. An error ends the connection.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        loop {
+            match self.reader.poll_read(&mut self.io, cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err(End::Eof),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Err(self.lost(error.to_string())),
+            }
+            // One reading of the clock for all answers of this read.
+            let now = Instant::now();
+            self.last_read = now;
+            self.asked_for_life = None;
+            let read = self.frames(now);
+            self.expect += self.wakers.len();
+            self.wakers.drain(..).for_each(Waker::wake);
+            read?;
+        }
+    }
+
+    /// Takes in all whole frames, under one lock.
+    fn frames(&mut self, now: Instant) -> Result<(), End> {
+        let mut state = self.shared.lock();
+        loop {
+            let (kind, payload) = match self.reader.next(self.max_payload) {
+                Ok(Next::Frame(kind, payload)) => (kind, payload),
+                Ok(Next::More) => break,
+                Err(error) => return Err(error.into()),
+            };
+            match kind {
+                kind::RESPONSE | kind::PUSH => match towpath_codec::decode_response(payload) {
+                    Ok((id, mut response)) => {
+                        response.set_completed(now);
+                        if kind == kind::PUSH
+                            && let Some(slot) = state.table.get(id)
+                        {
+                            // Its ACK came before, or it should have.
+                            slot.phase = Phase::Accepted;
+                        }
+                        self.wakers.extend(state.table.complete(id, Ok(response)));
+                    }
+                    Err(error) => {
+                        let ResponseError::Malformed { id, .. } = error else {
+                            return Err(End::Violation(GoAwayReason::Malformed, error.to_string()));
+                        };
+                        let broken = Error::from(error).at(self.shared.peer.clone());
+                        self.wakers.extend(state.table.complete(id, Err(broken)));
+                    }
+                },
+                kind::ACK => {
+                    let id = call_id(&payload)?;
+                    if let Some(slot) = state.table.get(id).filter(|slot| slot.phase == Phase::Sent) {
+                        slot.phase = Phase::Accepted;
+                        self.wakers.extend(slot.waker.take());
+                    }
+                }
+                kind::PING => {
+                    let id = opaque(&payload)?;
+                    towpath_codec::put_short(&mut state.out.buf, kind::PONG, id);
+                    state.queued += 1;
+                }
+                kind::PONG => {
+                    let id = opaque(&payload)?;
+                    if let Some(ping) = state.pings.iter_mut().find(|ping| ping.id == id) {
+                        ping.answered = true;
+                        self.wakers.push(ping.waker.clone());
+                    }
+                }
+                kind::GOAWAY => {
+                    let goaway = towpath_codec::decode_goaway(&payload)
+                        .map_err(|error| End::Violation(GoAwayReason::Malformed, error.to_string()))?;
+                    going_away(&self.shared, &mut state, &mut self.wakers, &goaway);
+                }
+                kind::SETTINGS => {
+                    let settings = towpath_codec::decode_settings(&payload)
+                        .map_err(|error| End::Violation(GoAwayReason::Malformed, error.to_string()))?;
+                    if let Some(max) = settings.max_payload {
+                        state.max_payload = max;
+                    }
+                    if let Some(max) = settings.max_outstanding {
+                        let own = state.own_limit;
+                        state.table.set_limit(own.min(max as usize));
+                    }
+                }
+                kind::EXTENSIONS.. => {}
+                _ => {
+                    return Err(End::Violation(
+                        GoAwayReason::Malformed,
+                        format!("frame type {kind:#04x} from a callee"),
+                    ));
+                }
+            }
+        }
+        self.shared.drain_line(&mut state, &mut self.wakers);
+        Ok(())
+    }
+
+    /// Writes what callers have queued, until there is nothing or the socket is full.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        loop {
+            if !self.writing.is_empty() {
+                match self.writing.poll_write(&mut self.io, cx) {
+                    Poll::Ready(Ok(())) => self.written(),
+                    // The callers need not wake the driver now: the socket will.
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Err(error)) => return Err(self.lost(error.to_string())),
+                }
+            }
+            let mut state = self.shared.lock();
+            if let Some(earliest) = state.table.earliest() {
+                self.alarm.not_later_than(earliest);
+            }
+            if state.out.is_empty() {
+                state.flush_asked = false;
+                self.yields = YIELDS;
+                super::shared::keep(&mut state.driver, cx.waker());
+                let done = state.closing.is_some() || !self.shared.has_handles();
+                return if done && state.table.is_idle() { Err(End::Finished) } else { Ok(()) };
+            }
+            if self.yields > 0 && state.queued < self.expect {
+                // Some of the callers that were woken have not run yet.
+                self.yields -= 1;
+                drop(state);
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            mem::swap(&mut state.out, &mut self.writing);
+            mem::swap(&mut state.one_way, &mut self.writing_one_way);
+            state.queued = 0;
+            state.handed = state.pushed;
+            self.shared.drain_line(&mut state, &mut self.wakers);
+            drop(state);
+            self.wakers.drain(..).for_each(Waker::wake);
+            self.expect = 0;
+            self.yields = YIELDS;
+        }
+    }
+
+    /// One-way calls are done when they are written.
+    #[inline]
+    fn written(&mut self) {
+        if self.writing_one_way.is_empty() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        for id in self.writing_one_way.drain(..) {
+            self.wakers.extend(state.table.complete(id, Ok(Response::default())));
+        }
+        drop(state);
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// The alarm has rung: deadlines, and signs of life.
+    fn look_around(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let late = |slot: &Slot| -> Outcome {
+            let error = self.shared.error(ErrorKind::DeadlineExceeded);
+            Err(match slot.phase {
+                Phase::Sent | Phase::Accepted => error,
+                _ => error.with_processed(Processed::No).because("it waited in line for the connection"),
+            })
+        };
+        for id in state.table.expire(now, &mut self.wakers, late) {
+            towpath_codec::put_short(&mut state.out.buf, kind::CANCEL, id);
+            state.queued += 1;
+        }
+        if let Some(every) = self.keep_alive {
+            let next = match self.asked_for_life {
+                Some(asked) if now >= asked + self.keep_alive_timeout => {
+                    drop(state);
+                    let silence = now.duration_since(self.last_read).as_millis();
+                    return Err(
+                        self.lost(format!("the peer has been silent for {silence} ms, a PING included"))
+                    );
+                }
+                Some(asked) => asked + self.keep_alive_timeout,
+                None if now >= self.last_read + every => {
+                    let id = state.next_ping;
+                    state.next_ping += 1;
+                    towpath_codec::put_short(&mut state.out.buf, kind::PING, id);
+                    state.queued += 1;
+                    self.asked_for_life = Some(now);
+                    now + self.keep_alive_timeout
+                }
+                None => self.last_read + every,
+            };
+            self.alarm.not_later_than(next);
+        }
+        drop(state);
+        self.wakers.drain(..).for_each(Waker::wake);
+        Ok(())
+    }
+
+    fn lost(&self, why: String) -> End {
+        End::Lost(self.shared.error(ErrorKind::ConnectionLost).because(why))
+    }
+
+    /// Tells everybody, and prepares the last words.
+    fn end(&mut self, end: End) {
+        let partial = self.reader.is_partial();
+        let mut state = self.shared.lock();
+        let idle = state.table.is_idle();
+        let mut last_words = OutQueue::default();
+        let (error, result) = match end {
+            End::Finished => {
+                let goaway = GoAway { reason: GoAwayReason::Draining, last_id: 0, text: String::new() };
+                towpath_codec::put_goaway(&mut last_words.buf, &goaway);
+                (state.closing.clone().unwrap_or_else(|| self.shared.error(ErrorKind::Draining)), Ok(()))
+            }
+            End::Eof if idle && !partial => {
+                let error = state.closing.clone().unwrap_or_else(|| {
+                    self.shared.error(ErrorKind::ConnectionLost).because("closed by the peer")
+                });
+                (error, Ok(()))
+            }
+            End::Eof => {
+                let why = if partial {
+                    "closed by the peer in the middle of a frame"
+                } else {
+                    "closed by the peer"
+                };
+                let error = self.shared.error(ErrorKind::ConnectionLost).because(why);
+                (error.clone(), Err(error))
+            }
+            End::Lost(error) => (error.clone(), Err(error)),
+            End::Violation(reason, text) => {
+                let error = self
+                    .shared
+                    .error(ErrorKind::ConnectionLost)
+                    .because(format!("the peer broke the protocol: {text}"));
+                towpath_codec::put_goaway(&mut last_words.buf, &GoAway { reason, last_id: 0, text });
+                (error.clone(), Err(error))
+            }
+        };
+        self.shared.bury(&mut state, &error, &mut self.wakers);
+        drop(state);
+        self.wakers.drain(..).for_each(Waker::wake);
+        // What is half written is finished first, or the last words would land inside it.
+        self.writing.append(&mut last_words);
+        let farewell = matches!(result, Ok(())) || !self.writing.is_empty();
+        self.stage =
+            Stage::Ending(farewell.then(|| Farewell::new(mem::take(&mut self.writing))), Some(result));
+    }
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum End {
+    /// Nobody can call any more, and nothing is outstanding.
+    Finished,
+    /// The peer has closed its half.
+    Eof,
+    Lost(Error),
+    /// The peer broke the protocol.
+    Violation(GoAwayReason, String),
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        End::Violation(error.reason(), error.to_string())
+    }
+}
+
+/// The id of a call; 0 is none.
+fn call_id(payload: &[u8]) -> Result<u64, End> {
+    match towpath_codec::id(payload) {
+        Some(id) if id != 0 => Ok(id),
+        _ => Err(End::Violation(GoAwayReason::Malformed, "a frame without a call id".to_owned())),
+    }
+}
+
+/// The opaque value of PING and PONG.
+fn opaque(payload: &[u8]) -> Result<u64, End> {
+    let short = || End::Violation(GoAwayReason::Malformed, "a frame too short for its id".to_owned());
+    towpath_codec::id(payload).ok_or_else(short)
+}
+
+/// The peer takes no new calls: those it has not begun, and those in line, may go elsewhere.
+fn going_away(shared: &Shared, state: &mut State, wakers: &mut Vec<Waker>, goaway: &GoAway) {
+    let kind = match goaway.reason {
+        GoAwayReason::BadMagic | GoAwayReason::BadVersion => ErrorKind::Version,
+        GoAwayReason::TooLarge => ErrorKind::TooLarge,
+        GoAwayReason::Malformed | GoAwayReason::UnknownType => ErrorKind::Malformed,
+        GoAwayReason::Unauthenticated => ErrorKind::Unauthenticated,
+        _ => ErrorKind::Draining,
+    };
+    let error = shared.error(kind).with_processed(Processed::No).because(goaway.text.clone());
+    let last_id = goaway.last_id;
+    state.table.complete_where(wakers, |slot| {
+        let begun = matches!(slot.phase, Phase::Sent | Phase::Accepted) && slot.id <= last_id;
+        (!begun).then(|| Err(error.clone()))
+    });
+    state.closing.get_or_insert(error);
+    wakers.append(&mut state.watchers);
+}
+
+/// `Running` → `Ending` → the end.
+#[derive(Debug)]
+enum Stage {
+    Running,
+    Ending(Option<Farewell>, Option<Result<(), Error>>),
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Stage::Running = this.stage {
+            match this.run(cx) {
+                Ok(()) => return Poll::Pending,
+                Err(end) => this.end(end),
+            }
+        }
+        let Stage::Ending(farewell, result) = &mut this.stage else { return Poll::Pending };
+        if let Some(farewell) = farewell {
+            ready!(farewell.poll(&mut this.io, cx));
+        }
+        Poll::Ready(result.take().unwrap_or(Ok(())))
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        if let Stage::Running = self.stage {
+            let error = self.shared.error(ErrorKind::ConnectionLost).because("its driver was dropped");
+            let mut state = self.shared.lock();
+            self.shared.bury(&mut state, &error, &mut self.wakers);
+            drop(state);
+            self.wakers.drain(..).for_each(Waker::wake);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A call on its way, and two smaller waits.
+
+use super::{
+    outcome::Outcome,
+    shared::{Ping, Shared, Started, keep, wake},
+    table::Phase,
+};
+use crate::fault;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::Instant;
+use towpath_codec::kind;
+use towpath_core::{Error, ErrorKind, Processed, Request, Response};
+
+/// The answer of one call. Nothing is sent before the first poll.
+///
+/// Cancel safety: dropping it gives the call up: the callee is told (CANCEL), the late answer is dropped.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture {
+    shared: Arc<Shared>,
+    request: Option<Request>,
+    state: State,
+}
+
+/// `Start` → `Queued` → `Sent` → `Done`; a call that finds room skips `Queued`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Start,
+    Queued(u64),
+    Sent(u64),
+    Done,
+}
+
+impl ResponseFuture {
+    pub(crate) fn new(shared: Arc<Shared>, request: Request) -> Self {
+        ResponseFuture { shared, request: Some(request), state: State::Start }
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<Response, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            match this.state {
+                State::Start => {
+                    this.state = State::Done;
+                    match this.shared.start(&mut this.request, cx.waker()) {
+                        // The waker is in the table: there is nothing to look at yet.
+                        Ok(Started::Sent(id)) => {
+                            this.state = State::Sent(id);
+                            return Poll::Pending;
+                        }
+                        Ok(Started::Queued(id)) => {
+                            this.state = State::Queued(id);
+                            return Poll::Pending;
+                        }
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+                State::Queued(id) => match this.shared.poll_queued(id, &mut this.request, cx.waker()) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(id)) => {
+                        this.state = State::Sent(id);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Err(error)) => {
+                        this.state = State::Done;
+                        return Poll::Ready(Err(error));
+                    }
+                },
+                State::Sent(id) => {
+                    let mut state = this.shared.lock();
+                    let Some(slot) = state.table.get(id) else {
+                        this.state = State::Done;
+                        continue;
+                    };
+                    if slot.outcome.is_none() {
+                        if slot.phase != Phase::Accepted {
+                            keep(&mut slot.waker, cx.waker());
+                            return Poll::Pending;
+                        }
+                        // Accepted: the slot goes over to the outcome, a future of its own.
+                        drop(state);
+                        this.state = State::Done;
+                        let mut response = Response::default();
+                        Outcome::new(this.shared.clone(), id).put(&mut response);
+                        return Poll::Ready(Ok(response));
+                    }
+                    let accepted = slot.phase == Phase::Accepted;
+                    let Some((_, Some(outcome))) = state.table.leave(id) else { return Poll::Pending };
+                    let next = this.shared.next_in_line(&mut state);
+                    drop(state);
+                    wake(next);
+                    this.state = State::Done;
+                    if accepted {
+                        // Accepted and already done.
+                        let mut response = Response::default();
+                        Outcome::ready(this.shared.clone(), outcome).put(&mut response);
+                        return Poll::Ready(Ok(response));
+                    }
+                    return Poll::Ready(fault::sort(outcome, &this.shared.peer));
+                }
+                State::Done => {
+                    let error = this.shared.error(ErrorKind::Cancelled);
+                    return Poll::Ready(Err(error.because("the future was polled after its end")));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ResponseFuture {
+    fn drop(&mut self) {
+        if let State::Queued(id) | State::Sent(id) = self.state {
+            self.shared.leave(id);
+        }
+    }
+}
+
+/// Resolves when no new call can be made on a connection, with the reason.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Closed(Arc<Shared>);
+
+impl Closed {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Closed(shared)
+    }
+}
+
+impl Future for Closed {
+    type Output = Error;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        let mut state = self.0.lock();
+        if let Some(error) = &state.closing {
+            return Poll::Ready(error.clone());
+        }
+        if !state.watchers.iter().any(|watcher| watcher.will_wake(cx.waker())) {
+            state.watchers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// The round trip of a PING.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct PingFuture {
+    shared: Arc<Shared>,
+    sent: Option<(u64, Instant)>,
+}
+
+impl PingFuture {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        PingFuture { shared, sent: None }
+    }
+}
+
+impl Future for PingFuture {
+    type Output = Result<Duration, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let mut state = this.shared.lock();
+        let Some((id, since)) = this.sent else {
+            if let Some(error) = &state.closing {
+                return Poll::Ready(Err(error.clone().with_processed(Processed::No)));
+            }
+            let id = state.next_ping;
+            state.next_ping += 1;
+            state.pings.push(Ping { id, waker: cx.waker().clone(), answered: false });
+            towpath_codec::put_short(&mut state.out.buf, kind::PING, id);
+            state.queued += 1;
+            let driver = state.ask_flush();
+            drop(state);
+            wake(driver);
+            this.sent = Some((id, Instant::now()));
+            return Poll::Pending;
+        };
+        match state.pings.iter_mut().find(|ping| ping.id == id) {
+            Some(ping) if !ping.answered => {
+                ping.waker.clone_from(cx.waker());
+                Poll::Pending
+            }
+            Some(_) => {
+                state.pings.retain(|ping| ping.id != id);
+                Poll::Ready(Ok(since.elapsed()))
+            }
+            None => {
+                let lost = || this.shared.error(ErrorKind::ConnectionLost);
+                Poll::Ready(Err(state.closing.clone().unwrap_or_else(lost)))
+            }
+        }
+    }
+}
+
+impl Drop for PingFuture {
+    fn drop(&mut self) {
+        if let Some((id, _)) = self.sent {
+            self.shared.lock().pings.retain(|ping| ping.id != id);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The calling side: one connection, many calls in flight.
+
+mod connect;
+mod connection;
+mod driver;
+mod future;
+mod outcome;
+mod shared;
+mod table;
+
+pub use connection::Connection;
+pub use driver::Driver;
+pub use future::{Closed, PingFuture, ResponseFuture};
+pub use outcome::Outcome;

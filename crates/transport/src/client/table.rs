@@ -1,0 +1,406 @@
+//! Who waits for what: the calls that are outstanding on one connection.
+//!
+//! A call's id carries the index of its slot in the low bits and a number that only grows in the high
+//! bits: an answer finds its slot without a search, and a late one for a slot that has been given to
+//! another call is recognised, because the ids differ.
+
+use std::{collections::VecDeque, task::Waker};
+use tokio::time::Instant;
+use towpath_core::{Error, Response};
+
+/// Low bits of an id: the slot.
+const INDEX_BITS: u32 = 20;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+
+pub(crate) type Outcome = Result<Response, Error>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Free.
+    Vacant,
+    /// Waits in line for room.
+    Queued,
+    /// May be sent: its turn has come.
+    Granted,
+    /// Its frame is written, or waits to be.
+    Sent,
+    /// Asynchronous, and accepted by the callee.
+    Accepted,
+    /// Ended while it waited in line.
+    Refused,
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) id: u64,
+    pub(crate) phase: Phase,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// The slots, and the line of those who wait for one.
+#[derive(Debug)]
+pub(crate) struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Ids in line; those whose call has gone meanwhile are passed over.
+    line: VecDeque<u64>,
+    /// How many of them are still there.
+    queued: usize,
+    last: u64,
+    /// Calls that are granted or sent and have no outcome yet, and outcomes not yet fetched.
+    taken: usize,
+    limit: usize,
+    /// No deadline in the table is earlier than this.
+    earliest: Option<Instant>,
+}
+
+/// Where a call stands after it asked for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// It has a slot and may be sent now.
+    Granted(u64),
+    /// It waits in line under this id.
+    Queued(u64),
+}
+
+impl Table {
+    pub(crate) fn new(limit: usize) -> Self {
+        Table {
+            slots: Vec::new(),
+            free: Vec::new(),
+            line: VecDeque::new(),
+            queued: 0,
+            last: 0,
+            taken: 0,
+            limit: limit.min(INDEX_MASK as usize),
+            earliest: None,
+        }
+    }
+
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.clamp(1, INDEX_MASK as usize);
+    }
+
+    /// Calls that hold a slot, without those in line.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.taken == 0 && self.queued == 0
+    }
+
+    /// No call in the table is due before this.
+    #[inline]
+    pub(crate) fn earliest(&self) -> Option<Instant> {
+        self.earliest
+    }
+
+    /// A slot for a new call; `room` says whether anything but the limit keeps it from being sent now.
+    /// Nobody overtakes those in line. `None`: even the line is full.
+    #[inline]
+    pub(crate) fn enter(&mut self, room: bool, deadline: Option<Instant>, waker: &Waker) -> Option<Entry> {
+        let granted = room && self.taken < self.limit && self.queued == 0;
+        let index = match self.free.pop() {
+            Some(index) => index as usize,
+            None => self.grow()?,
+        };
+        self.last += 1;
+        let id = self.last << INDEX_BITS | index as u64;
+        let slot = &mut self.slots[index];
+        slot.id = id;
+        slot.deadline = deadline;
+        slot.waker = Some(waker.clone());
+        if let Some(deadline) = deadline {
+            self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+        Some(if granted {
+            slot.phase = Phase::Sent;
+            self.taken += 1;
+            Entry::Granted(id)
+        } else {
+            slot.phase = Phase::Queued;
+            self.join_line(id);
+            Entry::Queued(id)
+        })
+    }
+
+    fn join_line(&mut self, id: u64) {
+        self.queued += 1;
+        self.line.push_back(id);
+        if self.line.len() > 2 * self.queued + 64 {
+            let slots = &self.slots;
+            self.line.retain(|id| {
+                let slot = &slots[(id & INDEX_MASK) as usize];
+                slot.id == *id && slot.phase == Phase::Queued
+            });
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) -> Option<usize> {
+        let index = self.slots.len();
+        (index as u64 <= INDEX_MASK).then(|| {
+            self.slots.push(Slot { id: 0, phase: Phase::Vacant, deadline: None, waker: None, outcome: None });
+            index
+        })
+    }
+
+    /// The slot of a call, if the call is still there.
+    #[inline]
+    pub(crate) fn get(&mut self, id: u64) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut((id & INDEX_MASK) as usize)?;
+        (slot.id == id && slot.phase != Phase::Vacant).then_some(slot)
+    }
+
+    /// A granted call is sent now. Ids only grow on the wire, so it gets a new one.
+    pub(crate) fn send(&mut self, id: u64) -> Option<u64> {
+        let next = (self.last + 1) << INDEX_BITS | id & INDEX_MASK;
+        let slot = self.get(id)?;
+        slot.id = next;
+        slot.phase = Phase::Sent;
+        self.last += 1;
+        Some(next)
+    }
+
+    /// Frees the slot of a call and says how far the call had come. Whoever waits in line is next: see
+    /// [`grant`](Self::grant).
+    #[inline]
+    pub(crate) fn leave(&mut self, id: u64) -> Option<(Phase, Option<Outcome>)> {
+        let slot = self.get(id)?;
+        let phase = std::mem::replace(&mut slot.phase, Phase::Vacant);
+        let outcome = slot.outcome.take();
+        slot.waker = None;
+        slot.deadline = None;
+        self.free.push((id & INDEX_MASK) as u32);
+        match phase {
+            Phase::Queued => self.queued -= 1,
+            Phase::Refused | Phase::Vacant => {}
+            Phase::Granted | Phase::Sent | Phase::Accepted => self.taken -= 1,
+        }
+        Some((phase, outcome))
+    }
+
+    /// Whether somebody waits whose turn it is.
+    #[inline]
+    pub(crate) fn has_turn(&self) -> bool {
+        self.queued > 0 && self.taken < self.limit
+    }
+
+    /// Gives the first in line its turn, and returns its waker.
+    pub(crate) fn grant(&mut self) -> Option<Waker> {
+        if !self.has_turn() {
+            return None;
+        }
+        while let Some(id) = self.line.pop_front() {
+            if let Some(slot) = self.get(id).filter(|slot| slot.phase == Phase::Queued) {
+                slot.phase = Phase::Granted;
+                let waker = slot.waker.take();
+                self.queued -= 1;
+                self.taken += 1;
+                return waker;
+            }
+        }
+        None
+    }
+
+    /// Sets the outcome of a call unless it has one; returns the waker of who waits for it.
+    #[inline]
+    pub(crate) fn complete(&mut self, id: u64, outcome: Outcome) -> Option<Waker> {
+        let slot = self.get(id)?;
+        if slot.outcome.is_none() {
+            slot.outcome = Some(outcome);
+            slot.deadline = None;
+        }
+        slot.waker.take()
+    }
+
+    /// Completes every call that `decide` gives an outcome for; collects the wakers.
+    pub(crate) fn complete_where(
+        &mut self,
+        wakers: &mut Vec<Waker>,
+        mut decide: impl FnMut(&Slot) -> Option<Outcome>,
+    ) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_pending()) {
+            if let Some(outcome) = decide(slot) {
+                slot.settle(outcome, &mut self.queued);
+                wakers.extend(slot.waker.take());
+            }
+        }
+    }
+
+    /// Ends the calls whose deadline has passed, with what `late` says of each; collects the wakers, and
+    /// returns the ids of those that were sent.
+    pub(crate) fn expire(
+        &mut self,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+        late: impl Fn(&Slot) -> Outcome,
+    ) -> Vec<u64> {
+        let mut sent = Vec::new();
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return sent;
+        }
+        let mut earliest = None::<Instant>;
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_pending()) {
+            match slot.deadline {
+                Some(deadline) if deadline <= now => {
+                    if matches!(slot.phase, Phase::Sent | Phase::Accepted) {
+                        sent.push(slot.id);
+                    }
+                    let outcome = late(slot);
+                    slot.settle(outcome, &mut self.queued);
+                    wakers.extend(slot.waker.take());
+                }
+                Some(deadline) => earliest = Some(earliest.map_or(deadline, |other| other.min(deadline))),
+                None => {}
+            }
+        }
+        self.earliest = earliest;
+        sent
+    }
+}
+
+impl Slot {
+    fn is_pending(&self) -> bool {
+        self.outcome.is_none() && !matches!(self.phase, Phase::Vacant | Phase::Refused)
+    }
+
+    fn settle(&mut self, outcome: Outcome, queued: &mut usize) {
+        self.outcome = Some(outcome);
+        self.deadline = None;
+        if self.phase == Phase::Queued {
+            self.phase = Phase::Refused;
+            *queued -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::{collections::BTreeMap, time::Duration};
+    use towpath_core::ErrorKind;
+
+    fn answer() -> Outcome {
+        Ok(Response::new(bytes::Bytes::new()))
+    }
+
+    #[test]
+    fn a_late_answer_meets_nobody() {
+        let mut table = Table::new(4);
+        let Some(Entry::Granted(first)) = table.enter(true, None, Waker::noop()) else { panic!() };
+        table.leave(first);
+        let Some(Entry::Granted(second)) = table.enter(true, None, Waker::noop()) else { panic!() };
+        assert_eq!(first & INDEX_MASK, second & INDEX_MASK, "the slot is used again");
+        assert!(second > first);
+        assert!(table.complete(first, answer()).is_none());
+        assert!(table.get(second).unwrap().outcome.is_none());
+        assert!(table.complete(second, answer()).is_some());
+    }
+
+    #[test]
+    fn deadlines_are_swept() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut table = Table::new(2);
+        for ms in [30, 10, 20] {
+            table.enter(true, Some(at(ms)), Waker::noop());
+        }
+        assert_eq!(table.earliest(), Some(at(10)));
+        let late = |_: &Slot| Err(Error::new(ErrorKind::DeadlineExceeded));
+        let mut wakers = Vec::new();
+        assert_eq!(table.expire(at(9), &mut wakers, late).len(), 0);
+        // The third waits in line: it ends, but it was not sent.
+        assert_eq!(table.expire(at(20), &mut wakers, late).len(), 1);
+        assert_eq!(wakers.len(), 2);
+        assert_eq!(table.earliest(), Some(at(30)));
+        assert!(!table.has_turn());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Enter,
+        Leave(usize),
+        Grant,
+        Send(usize),
+        Answer(usize),
+        Stale,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => Just(Step::Enter),
+            2 => any::<usize>().prop_map(Step::Leave),
+            2 => Just(Step::Grant),
+            2 => any::<usize>().prop_map(Step::Send),
+            2 => any::<usize>().prop_map(Step::Answer),
+            1 => Just(Step::Stale),
+        ]
+    }
+
+    proptest! {
+        /// Against a map of ids: no slot is lost, none serves two calls, the limit holds, ids only grow,
+        /// and those in line are served in order.
+        #[test]
+        fn the_table_is_a_map(steps in proptest::collection::vec(step(), 0..300), limit in 1usize..6) {
+            let mut table = Table::new(limit);
+            let mut calls: BTreeMap<u64, Phase> = BTreeMap::new();
+            let (mut gone, mut highest) = (Vec::new(), 0u64);
+            let pick = |calls: &BTreeMap<u64, Phase>, n: usize, phases: &[Phase]| {
+                let fit: Vec<u64> = calls.iter().filter(|(_, p)| phases.contains(p)).map(|(id, _)| *id).collect();
+                (!fit.is_empty()).then(|| fit[n % fit.len()])
+            };
+            use Phase::{Granted, Queued, Sent};
+            for step in steps {
+                match step {
+                    Step::Enter => {
+                        let (id, phase) = match table.enter(true, None, Waker::noop()).unwrap() {
+                            Entry::Granted(id) => (id, Sent),
+                            Entry::Queued(id) => (id, Queued),
+                        };
+                        prop_assert!(id > highest);
+                        highest = id;
+                        prop_assert!(calls.insert(id, phase).is_none());
+                    }
+                    Step::Leave(n) => if let Some(id) = pick(&calls, n, &[Queued, Granted, Sent]) {
+                        prop_assert_eq!(table.leave(id).unwrap().0, calls.remove(&id).unwrap());
+                        gone.push(id);
+                    },
+                    Step::Grant => {
+                        let granted = table.grant().is_some();
+                        let first = calls.iter().find(|(_, p)| **p == Queued).map(|(id, _)| *id);
+                        let room = calls.values().filter(|p| **p != Queued).count() < limit;
+                        prop_assert_eq!(granted, room && first.is_some());
+                        if granted {
+                            calls.insert(first.unwrap(), Granted);
+                        }
+                    }
+                    Step::Send(n) => if let Some(id) = pick(&calls, n, &[Granted]) {
+                        let new = table.send(id).unwrap();
+                        prop_assert!(new > highest);
+                        highest = new;
+                        calls.remove(&id);
+                        gone.push(id);
+                        calls.insert(new, Sent);
+                    },
+                    Step::Answer(n) => if let Some(id) = pick(&calls, n, &[Sent]) {
+                        table.complete(id, answer());
+                        prop_assert!(table.get(id).unwrap().outcome.is_some());
+                    },
+                    Step::Stale => for id in &gone {
+                        prop_assert!(table.complete(*id, answer()).is_none());
+                    },
+                }
+                prop_assert_eq!(table.taken(), calls.values().filter(|p| **p != Queued).count());
+                prop_assert!(table.taken() <= limit);
+                for (id, phase) in &calls {
+                    prop_assert_eq!(table.get(*id).unwrap().phase, *phase);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a connection allows, and how long it waits.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
+
+/// Both sides' limits and times of one connection. A plain value; [`Default`] is fit for production.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// How long a connect may take. Default 5 s.
+    pub connect_timeout: Duration,
+    /// The largest payload that is accepted, in bytes; announced to the peer. Default 16 MiB.
+    pub max_payload: u32,
+    /// How many calls may be outstanding; further ones wait in line, bounded by their deadlines.
+    /// Default 65 536, the protocol's; a smaller limit of the peer's holds.
+    pub max_outstanding: u32,
+    /// How many bytes may wait to be written; further calls wait in line. Default 8 MiB.
+    pub max_buffered: usize,
+    /// A PING goes out when nothing was received for so long; `None`: never. Default 10 s.
+    pub keep_alive: Option<Duration>,
+    /// The connection is given up when nothing arrives for so long after that. Default 5 s.
+    pub keep_alive_timeout: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        ClientConfig {
+            connect_timeout: Duration::from_secs(5),
+            max_payload: towpath_codec::DEFAULT_MAX_PAYLOAD,
+            max_outstanding: 65_536,
+            max_buffered: 8 << 20,
+            keep_alive: Some(Duration::from_secs(10)),
+            keep_alive_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The server's limits and times. A plain value; [`Default`] is fit for production.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// The largest payload that is accepted, in bytes; announced to the peer. Default 16 MiB.
+    pub max_payload: u32,
+    /// The largest metadata of a request, in bytes. Default 64 KiB.
+    pub max_metadata: u32,
+    /// How many calls may be outstanding on one connection; further ones are refused (MCP-W-103).
+    /// Default 65 536, the protocol's.
+    pub max_outstanding: u32,
+    /// How many connections may be open; further ones get GOAWAY and are closed. Default 65 536.
+    pub max_connections: usize,
+    /// How many bytes of requests one connection may have in work before it is no longer read from.
+    /// Default 32 MiB.
+    pub max_held: usize,
+    /// How many bytes may wait for a peer that does not read before it is no longer read from.
+    /// Default 8 MiB.
+    pub max_backlog: usize,
+    /// How long a frame may take to arrive once it has begun, and how long a peer may refuse to take any
+    /// byte; then the connection is closed. Default 30 s.
+    pub stall_timeout: Duration,
+    /// A PING goes out when nothing was received for so long; `None`: never. Default 60 s.
+    pub keep_alive: Option<Duration>,
+    /// The connection is given up when nothing arrives for so long after that. Default 20 s.
+    pub keep_alive_timeout: Duration,
+    /// A connection without an outstanding call is closed (GOAWAY 6) after so long; `None`: never.
+    /// Default `None`.
+    pub idle_timeout: Option<Duration>,
+    /// How long a drain waits for the calls that were accepted. Default 30 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            max_payload: towpath_codec::DEFAULT_MAX_PAYLOAD,
+            max_metadata: towpath_codec::DEFAULT_MAX_METADATA,
+            max_outstanding: 65_536,
+            max_connections: 65_536,
+            max_held: 32 << 20,
+            max_backlog: 8 << 20,
+            stall_timeout: Duration::from_secs(30),
+            keep_alive: Some(Duration::from_secs(60)),
+            keep_alive_timeout: Duration::from_secs(20),
+            idle_timeout: None,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidConfig {
+    field: &'static str,
+    wants: &'static str,
+}
+
+/// The smallest payload limit that can hold a fault.
+const LEAST_PAYLOAD: u32 = 1024;
+
+impl ClientConfig {
+    /// Checks the values against each other.
+    ///
+    /// # Errors
+    /// Names the first field that cannot be.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        check(!self.connect_timeout.is_zero(), "connect_timeout", "more than zero")?;
+        check(self.max_payload >= LEAST_PAYLOAD, "max_payload", "at least 1024 bytes")?;
+        check(self.max_outstanding > 0, "max_outstanding", "at least 1")?;
+        check(self.max_outstanding <= 1 << 20, "max_outstanding", "at most 1048576")?;
+        check(self.max_buffered > 0, "max_buffered", "at least 1 byte")?;
+        check(self.keep_alive.is_none_or(|every| !every.is_zero()), "keep_alive", "more than zero, or none")?;
+        check(!self.keep_alive_timeout.is_zero(), "keep_alive_timeout", "more than zero")
+    }
+}
+
+impl ServerConfig {
+    /// Checks the values against each other.
+    ///
+    /// # Errors
+    /// Names the first field that cannot be.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        check(self.max_payload >= LEAST_PAYLOAD, "max_payload", "at least 1024 bytes")?;
+        check(self.max_outstanding > 0, "max_outstanding", "at least 1")?;
+        check(self.max_connections > 0, "max_connections", "at least 1")?;
+        check(self.max_held > 0, "max_held", "at least 1 byte")?;
+        check(self.max_backlog > 0, "max_backlog", "at least 1 byte")?;
+        check(!self.stall_timeout.is_zero(), "stall_timeout", "more than zero")?;
+        check(self.keep_alive.is_none_or(|every| !every.is_zero()), "keep_alive", "more than zero, or none")?;
+        check(!self.keep_alive_timeout.is_zero(), "keep_alive_timeout", "more than zero")?;
+        check(
+            self.idle_timeout.is_none_or(|after| !after.is_zero()),
+            "idle_timeout",
+            "more than zero, or none",
+        )
+    }
+}
+
+fn check(fine: bool, field: &'static str, wants: &'static str) -> Result<(), InvalidConfig> {
+    if fine { Ok(()) } else { Err(InvalidConfig { field, wants }) }
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} must be {}", self.field, self.wants)
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_nonsense_is_named() {
+        assert_eq!(ClientConfig::default().validate(), Ok(()));
+        assert_eq!(ServerConfig::default().validate(), Ok(()));
+        let config = ClientConfig { max_outstanding: 0, ..Default::default() };
+        assert_eq!(config.validate().unwrap_err().to_string(), "max_outstanding must be at least 1");
+        let config = ServerConfig { keep_alive: Some(Duration::ZERO), ..Default::default() };
+        assert_eq!(config.validate().unwrap_err().to_string(), "keep_alive must be more than zero, or none");
+    }
+}

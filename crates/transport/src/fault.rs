@@ -1,0 +1,29 @@
+//! The border between an application's faults, which are answers, and the stack's own, which are errors.
+
+use std::sync::Arc;
+use towpath_core::{Error, Fault, Response};
+
+/// What every code of the stack's own begins with.
+const DOMAIN: &[u8] = b"MCP-";
+
+/// An answer as callers see it: a fault of the domain `MCP` is an error like a local one; any other fault
+/// stays an answer, its body not decoded.
+#[inline]
+pub(crate) fn sort(outcome: Result<Response, Error>, peer: &Arc<str>) -> Result<Response, Error> {
+    match outcome {
+        Ok(response) if response.is_fault() => stack_error(response, peer),
+        other => other,
+    }
+}
+
+#[cold]
+fn stack_error(response: Response, peer: &Arc<str>) -> Result<Response, Error> {
+    // Most faults are the application's: a look at the bytes spares the decoding.
+    if !response.body().windows(DOMAIN.len()).any(|bytes| bytes == DOMAIN) {
+        return Ok(response);
+    }
+    match Fault::from_response(&response).map(Fault::into_error) {
+        Ok(Ok(error)) => Err(error.at(peer.clone())),
+        Ok(Err(_)) | Err(_) => Ok(response),
+    }
+}

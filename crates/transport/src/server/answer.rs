@@ -1,0 +1,70 @@
+//! From what a service says to a frame.
+
+use crate::out::OutQueue;
+use towpath_codec::EncodeError;
+use towpath_core::{BoxError, CodecId, Context, Error, ErrorKind, Fault, Processed, Response};
+
+/// A failure of the stack as a response: the fault carries the call's trace id.
+#[cold]
+pub(crate) fn refusal(error: &Error, codec: CodecId, context: Option<&Context>) -> Response {
+    in_trace(Fault::from_error(error), context).into_response(codec)
+}
+
+/// What a service failed with as a response: a fault in the chain speaks for itself, then an error of the
+/// stack; anything else is a handler that failed.
+#[cold]
+pub(crate) fn failure(error: BoxError, codec: CodecId, context: Option<&Context>) -> Response {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
+    while let Some(next) = source {
+        if let Some(fault) = next.downcast_ref::<Fault>() {
+            return in_trace(fault.clone(), context).into_response(codec);
+        }
+        source = next.source();
+    }
+    refusal(&Error::from_boxed(error, ErrorKind::HandlerFailed), codec, context)
+}
+
+fn in_trace(fault: Fault, context: Option<&Context>) -> Fault {
+    match context.and_then(Context::trace_id_text) {
+        Some(trace_id) if fault.trace_id().is_none() => fault.with_trace_id(trace_id),
+        _ => fault,
+    }
+}
+
+/// Appends a RESPONSE or PUSH. An answer that the peer would not take is replaced by MCP-E-003.
+#[inline]
+pub(crate) fn put(
+    out: &mut OutQueue,
+    kind: u8,
+    id: u64,
+    response: Response,
+    codec: CodecId,
+    max_payload: u32,
+) {
+    let before = out.buf.len();
+    let encoded = towpath_codec::put_response_head(&mut out.buf, kind, id, &response).and_then(|()| {
+        let len = out.buf.len() - before - towpath_codec::HEADER_LEN + response.body().len();
+        match u32::try_from(len) {
+            Ok(len) if len <= max_payload => Ok(()),
+            _ => Err(EncodeError::TooLarge { len: len as u64, max: max_payload.into() }),
+        }
+    });
+    match encoded {
+        Ok(()) => out.body(response.into_body()),
+        Err(error) => {
+            out.buf.truncate(before);
+            too_large(out, kind, id, codec, &error);
+        }
+    }
+}
+
+#[cold]
+fn too_large(out: &mut OutQueue, kind: u8, id: u64, codec: CodecId, error: &EncodeError) {
+    let error = Error::new(ErrorKind::TooLarge)
+        .with_processed(Processed::Yes)
+        .because(format!("the answer cannot be sent: {error}"));
+    let response = refusal(&error, codec, None);
+    if towpath_codec::put_response_head(&mut out.buf, kind, id, &response).is_ok() {
+        out.body(response.into_body());
+    }
+}

@@ -1,0 +1,12 @@
+//! The answering side: calls from many connections to one service.
+
+mod answer;
+mod call;
+mod connection;
+mod drain;
+mod listener;
+mod shared;
+
+pub use connection::ServerConnection;
+pub use drain::{Drain, DrainWatch};
+pub use listener::{Serve, Server, terminated};

@@ -1,0 +1,161 @@
+//! What the driver of a connection and the calls that it has moved aside share.
+
+use super::answer;
+use crate::out::OutQueue;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+use tokio::{task::AbortHandle, time::Instant};
+use towpath_codec::kind;
+use towpath_core::{BoxError, CodecId, Context, Mode, Response};
+
+#[derive(Debug)]
+pub(crate) struct Shared(Mutex<State>);
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) out: OutQueue,
+    /// Calls that were pending after their first poll, by id.
+    pub(crate) calls: HashMap<u64, Call>,
+    /// Bytes of their requests.
+    pub(crate) held: usize,
+    /// No deadline among them is earlier than this.
+    pub(crate) earliest: Option<Instant>,
+    pub(crate) driver: Option<Waker>,
+    pub(crate) driver_asked: bool,
+    /// The largest payload that the peer takes.
+    pub(crate) max_payload: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) mode: Mode,
+    pub(crate) codec: CodecId,
+    /// An asynchronous call whose ACK is sent.
+    pub(crate) accepted: bool,
+    pub(crate) context: Context,
+    pub(crate) bytes: usize,
+    pub(crate) task: Option<AbortHandle>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Shared(Mutex::new(State {
+            out: OutQueue::default(),
+            calls: HashMap::new(),
+            held: 0,
+            earliest: None,
+            driver: None,
+            driver_asked: false,
+            max_payload: towpath_codec::DEFAULT_MAX_PAYLOAD,
+        }))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An asynchronous call is accepted: ACK, once.
+    pub(crate) fn accept(&self, id: u64) {
+        let mut state = self.lock();
+        let driver = match state.calls.get_mut(&id) {
+            Some(call) if !call.accepted => {
+                call.accepted = true;
+                towpath_codec::put_short(&mut state.out.buf, kind::ACK, id);
+                state.ask()
+            }
+            _ => None,
+        };
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// A call that stands in the table is done. Nothing happens if it was cancelled meanwhile.
+    pub(crate) fn finish(&self, id: u64, result: Result<Response, BoxError>) {
+        let mut state = self.lock();
+        let driver = state.finish(id, result).and_then(|()| state.ask());
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+}
+
+impl State {
+    fn finish(&mut self, id: u64, result: Result<Response, BoxError>) -> Option<()> {
+        let call = self.remove(id)?;
+        if call.mode != Mode::OneWay {
+            let response =
+                result.unwrap_or_else(|error| answer::failure(error, call.codec, Some(&call.context)));
+            self.respond(id, &call, response);
+        }
+        Some(())
+    }
+
+    /// Answers a call that was just removed, in the form that it waits for.
+    pub(crate) fn respond(&mut self, id: u64, call: &Call, response: Response) {
+        let kind = match call.mode {
+            Mode::OneWay => return,
+            Mode::Async if call.accepted => kind::PUSH,
+            // Nobody has said so before, but a result is proof of acceptance; a fault is a refusal.
+            Mode::Async if !response.is_fault() => {
+                towpath_codec::put_short(&mut self.out.buf, kind::ACK, id);
+                kind::PUSH
+            }
+            _ => kind::RESPONSE,
+        };
+        answer::put(&mut self.out, kind, id, response, call.codec, self.max_payload);
+    }
+
+    pub(crate) fn insert(&mut self, id: u64, call: Call) {
+        self.held += call.bytes;
+        if let Some(deadline) = call.context.deadline() {
+            self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+        self.calls.insert(id, call);
+    }
+
+    pub(crate) fn remove(&mut self, id: u64) -> Option<Call> {
+        let call = self.calls.remove(&id)?;
+        self.held -= call.bytes;
+        Some(call)
+    }
+
+    /// Takes out the calls whose deadline has passed.
+    pub(crate) fn expired(&mut self, now: Instant) -> Vec<(u64, Call)> {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return Vec::new();
+        }
+        let late = |call: &Call| call.context.deadline().is_some_and(|deadline| deadline <= now);
+        let ids: Vec<u64> = self.calls.iter().filter(|(_, call)| late(call)).map(|(id, _)| *id).collect();
+        let calls = ids.into_iter().filter_map(|id| Some((id, self.remove(id)?))).collect();
+        self.earliest = self.calls.values().filter_map(|call| call.context.deadline()).min();
+        calls
+    }
+
+    /// Takes out all calls.
+    pub(crate) fn take_all(&mut self) -> Vec<(u64, Call)> {
+        self.held = 0;
+        self.earliest = None;
+        self.calls.drain().collect()
+    }
+
+    /// The driver's waker, unless it has been asked already.
+    fn ask(&mut self) -> Option<Waker> {
+        if std::mem::replace(&mut self.driver_asked, true) { None } else { self.driver.take() }
+    }
+}
+
+impl Call {
+    /// Stops the handler, if it has a task of its own.
+    pub(crate) fn stop(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
