@@ -19,6 +19,8 @@
 //! assert_eq!(request.context().remaining(now), Some(Duration::from_secs(2)));
 //! ```
 
+mod backoff;
+mod budget;
 mod classify;
 mod clock;
 pub mod context;
@@ -34,6 +36,8 @@ mod method;
 
 #[cfg(feature = "http")]
 pub use self::http::{AnswerGrpc, AnswerHttp};
+pub use backoff::{Backoff, InvalidBackoff, Jitter};
+pub use budget::{Budget, BudgetConfig, InvalidBudget};
 pub use classify::{AsError, Class, Classify, DefaultClassify, Verdict};
 pub use clock::Clock;
 pub use context::{Context, EndpointId, HasContext, Priority};

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use std::time::Duration;
 use towpath_core::{
-    Brief, CodecId, Context, Error, ErrorCode, ErrorKind, Fault, InvalidFault, Processed, Response,
-    Status, context, fault_codes,
+    Brief, CodecId, Context, Error, ErrorCode, ErrorKind, Fault, InvalidFault, Processed, Response, Status,
+    context, fault_codes,
 };
 
 const DEDUCT: ErrorCode = ErrorCode::from_static("ORD-E-102");
