@@ -24,6 +24,7 @@ mod budget;
 mod classify;
 mod clock;
 pub mod context;
+mod endpoint;
 mod error;
 mod extensions;
 mod fault;
@@ -41,6 +42,9 @@ pub use budget::{Budget, BudgetConfig, InvalidBudget};
 pub use classify::{AsError, Class, Classify, DefaultClassify, Verdict};
 pub use clock::Clock;
 pub use context::{Context, EndpointId, HasContext, Priority};
+pub use endpoint::{
+    Change, Discover, Endpoint, EndpointState, EndpointStatus, Fixed, InFlight, Load, NewService,
+};
 pub use error::{BoxError, Error, ErrorKind, Processed};
 pub use extensions::Extensions;
 pub use fault::{Brief, Declared, ErrorCode, Fault, InvalidCode, InvalidFault, Level, Traits};

@@ -1,0 +1,356 @@
+//! What is known of an endpoint at this moment.
+
+use crate::Clock;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// What is known of an endpoint at this moment: status, calls in flight, load, next try.
+///
+/// It is one value for all, made of atomics; nothing locks. Each part has **one writer**, so that none of
+/// them undoes what another found out: the pool says whether it is connected, the breaker asks for it to be
+/// ejected, the balancer grants that (or does not, if too many are out already), health or the peer says that
+/// it drains, and discovery alone says that it is gone: an error never does. The picker only reads
+/// [`status`](Self::status), in which all this is one word.
+pub struct EndpointState {
+    /// The times below are counted from here.
+    base: Instant,
+    flags: AtomicU8,
+    in_flight: AtomicU32,
+    /// Nanoseconds from `base`, plus one; 0: no time.
+    next_try: AtomicU64,
+    /// The same.
+    ejected_until: AtomicU64,
+    /// The bits of an `f64`.
+    load: AtomicU64,
+}
+
+/// What a picker sees: the first of these that holds, from the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointStatus {
+    /// Takes calls.
+    Ready,
+    /// Has no connection: never had one, or lost it.
+    Connecting {
+        /// When the next try is made; `None`: one is under way, or the first call makes it.
+        next_try: Option<Instant>,
+    },
+    /// Connected or not, it fails too often and gets no calls for a while.
+    Ejected {
+        /// Until when; `None`: until somebody says so.
+        until: Option<Instant>,
+    },
+    /// Finishes what it has and takes nothing new.
+    Draining,
+    /// Is no more. This is final.
+    Gone,
+}
+
+const READY: u8 = 1;
+const ASKED: u8 = 2;
+const GRANTED: u8 = 4;
+const EJECTED: u8 = ASKED | GRANTED;
+const DRAINING: u8 = 8;
+const GONE: u8 = 16;
+const PANIC: u8 = 32;
+
+impl EndpointState {
+    /// Not connected, and nothing is known.
+    pub fn new() -> Self {
+        EndpointState {
+            base: Clock::now(),
+            flags: AtomicU8::new(0),
+            in_flight: AtomicU32::new(0),
+            next_try: AtomicU64::new(0),
+            ejected_until: AtomicU64::new(0),
+            load: AtomicU64::new(0),
+        }
+    }
+
+    /// All that the writers said, in one word.
+    pub fn status(&self) -> EndpointStatus {
+        // A time is written before the flag that makes it count.
+        let flags = self.flags.load(Acquire);
+        if flags & GONE != 0 {
+            EndpointStatus::Gone
+        } else if flags & DRAINING != 0 {
+            EndpointStatus::Draining
+        } else if flags & EJECTED == EJECTED {
+            EndpointStatus::Ejected { until: self.time(&self.ejected_until) }
+        } else if flags & READY == 0 {
+            EndpointStatus::Connecting { next_try: self.time(&self.next_try) }
+        } else {
+            EndpointStatus::Ready
+        }
+    }
+
+    /// Whether it takes calls: [`status`](Self::status) is `Ready`, in one load.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        let flags = self.flags.load(Acquire);
+        flags & (READY | DRAINING | GONE) == READY && flags & EJECTED != EJECTED
+    }
+
+    /// The pool: there is a connection.
+    pub fn set_ready(&self) {
+        self.set(READY, true);
+    }
+
+    /// The pool: there is no connection; the next try is made then, or is under way.
+    pub fn set_connecting(&self, next_try: Option<Instant>) {
+        self.set_time(&self.next_try, next_try);
+        self.set(READY, false);
+    }
+
+    /// The breaker: it should get no calls for a while. It does not until this is
+    /// [granted](Self::grant_ejection). Says whether this is new; asked again, only the time changes.
+    pub fn ask_ejection(&self, until: Option<Instant>) -> bool {
+        self.set_time(&self.ejected_until, until);
+        !self.set(ASKED, true)
+    }
+
+    /// The breaker: it may get calls again. The grant ends with it. Says whether there was anything to end.
+    pub fn end_ejection(&self) -> bool {
+        self.flags.fetch_and(!EJECTED, Release) & ASKED != 0
+    }
+
+    /// Whether the breaker asks for it to be ejected, granted or not.
+    pub fn asks_ejection(&self) -> bool {
+        self.flags.load(Acquire) & ASKED != 0
+    }
+
+    /// The balancer: grants that it is ejected, or takes that back. Says whether it is ejected now: not
+    /// without having [asked](Self::ask_ejection).
+    pub fn grant_ejection(&self, granted: bool) -> bool {
+        let grant = |flags| match granted {
+            true if flags & ASKED == 0 => None,
+            true => Some(flags | GRANTED),
+            false => Some(flags & !GRANTED),
+        };
+        let done = self.flags.fetch_update(Release, Acquire, grant).is_ok();
+        granted && done
+    }
+
+    /// The balancer: so many are out that those which ask to be ejected get calls all the same. A breaker
+    /// whose gate is shut lets them in.
+    pub fn set_panic(&self, panic: bool) {
+        self.set(PANIC, panic);
+    }
+
+    /// Whether a shut gate lets calls in.
+    #[inline]
+    pub fn in_panic(&self) -> bool {
+        self.flags.load(Acquire) & PANIC != 0
+    }
+
+    /// Health or the peer: it takes nothing new, or does again.
+    pub fn set_draining(&self, draining: bool) {
+        self.set(DRAINING, draining);
+    }
+
+    /// Discovery: it is no more. This is final; the others may go on writing.
+    pub fn set_gone(&self) {
+        self.set(GONE, true);
+    }
+
+    /// The calls that are under way.
+    #[inline]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// The load as it was last set: in whatever measure the balancer has; 0 at first.
+    #[inline]
+    pub fn load(&self) -> f64 {
+        f64::from_bits(self.load.load(Relaxed))
+    }
+
+    /// Sets the load.
+    pub fn set_load(&self, load: f64) {
+        self.load.store(load.to_bits(), Relaxed);
+    }
+
+    /// Sets the load from the one before; `f` is called again if another thread was faster. Answers with
+    /// what it is now.
+    pub fn update_load(&self, f: impl Fn(f64) -> f64) -> f64 {
+        let mut before = self.load.load(Relaxed);
+        loop {
+            let after = f(f64::from_bits(before));
+            match self.load.compare_exchange_weak(before, after.to_bits(), Relaxed, Relaxed) {
+                Ok(_) => return after,
+                Err(current) => before = current,
+            }
+        }
+    }
+
+    /// Sets or clears a flag; says whether it was set.
+    fn set(&self, flag: u8, on: bool) -> bool {
+        let before = match on {
+            true => self.flags.fetch_or(flag, Release),
+            false => self.flags.fetch_and(!flag, Release),
+        };
+        before & flag != 0
+    }
+
+    fn time(&self, cell: &AtomicU64) -> Option<Instant> {
+        let ns = cell.load(Relaxed).checked_sub(1)?;
+        Some(self.base + Duration::from_nanos(ns))
+    }
+
+    fn set_time(&self, cell: &AtomicU64, time: Option<Instant>) {
+        let ns = time.map_or(0, |time| {
+            let ns = time.saturating_duration_since(self.base).as_nanos();
+            u64::try_from(ns).unwrap_or(u64::MAX).saturating_add(1)
+        });
+        cell.store(ns, Relaxed);
+    }
+}
+
+impl Default for EndpointState {
+    fn default() -> Self {
+        EndpointState::new()
+    }
+}
+
+impl fmt::Debug for EndpointState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointState")
+            .field("status", &self.status())
+            .field("in_flight", &self.in_flight())
+            .field("load", &self.load())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One call to an endpoint: counted until it is dropped.
+#[derive(Debug)]
+#[must_use = "the call is counted until this is dropped"]
+pub struct InFlight(Arc<EndpointState>);
+
+impl InFlight {
+    /// Counts a call.
+    pub fn begin(state: Arc<EndpointState>) -> Self {
+        state.in_flight.fetch_add(1, Relaxed);
+        InFlight(state)
+    }
+
+    /// The state of the endpoint that the call goes to.
+    pub fn state(&self) -> &EndpointState {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use EndpointStatus::{Connecting, Draining, Ejected, Gone, Ready};
+    use proptest::prelude::*;
+    use std::thread;
+
+    #[test]
+    fn nobody_undoes_what_another_found_out() {
+        let state = EndpointState::new();
+        let until = Some(Clock::now() + Duration::from_secs(5));
+        assert_eq!(state.status(), Connecting { next_try: None });
+        assert!(!state.grant_ejection(true), "nobody asked");
+        assert!(state.ask_ejection(None) && !state.ask_ejection(until));
+        state.set_ready();
+        assert_eq!(state.status(), Ready);
+        assert!(state.grant_ejection(true));
+        assert_eq!(state.status(), Ejected { until });
+        state.set_connecting(None);
+        state.set_ready();
+        assert_eq!(state.status(), Ejected { until }, "a new connection is no pardon");
+        state.set_draining(true);
+        assert_eq!(state.status(), Draining);
+        state.set_draining(false);
+        assert!(state.end_ejection() && !state.end_ejection());
+        assert_eq!(state.status(), Ready);
+        assert!(state.ask_ejection(until) && state.asks_ejection());
+        assert_eq!(state.status(), Ready, "a grant ends with its ejection");
+        state.set_gone();
+        state.set_ready();
+        assert_eq!(state.status(), Gone);
+    }
+
+    #[test]
+    fn times_are_kept_to_the_nanosecond() {
+        let state = EndpointState::new();
+        for time in
+            [state.base, state.base + Duration::from_nanos(1), state.base + Duration::from_secs(1 << 20)]
+        {
+            state.set_connecting(Some(time));
+            assert_eq!(state.status(), Connecting { next_try: Some(time) });
+        }
+    }
+
+    #[test]
+    fn calls_and_load_are_counted_across_threads() {
+        let state = Arc::new(EndpointState::new());
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let state = state.clone();
+                thread::spawn(move || {
+                    let calls: Vec<_> = (0..1_000).map(|_| InFlight::begin(state.clone())).collect();
+                    (0..1_000).for_each(|_| {
+                        state.update_load(|load| load + 0.5);
+                    });
+                    calls
+                })
+            })
+            .collect();
+        let calls: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert_eq!((state.in_flight(), state.load()), (4_000, 2_000.0));
+        drop(calls);
+        assert_eq!(state.in_flight(), 0);
+        state.set_load(1.25);
+        assert_eq!(state.load(), 1.25);
+    }
+
+    proptest! {
+        #[test]
+        fn one_word_for_all(steps in proptest::collection::vec(0u8..11, 0..30)) {
+            let state = EndpointState::new();
+            let (mut ready, mut asked, mut granted, mut draining, mut gone) = (false, false, false, false, false);
+            for step in steps {
+                match step {
+                    0 => { state.set_ready(); ready = true }
+                    1 => { state.set_connecting(None); ready = false }
+                    2 => { state.ask_ejection(None); asked = true }
+                    3 => { state.end_ejection(); (asked, granted) = (false, false) }
+                    4 => granted = state.grant_ejection(true),
+                    5 => granted = state.grant_ejection(false),
+                    6 => { state.set_draining(true); draining = true }
+                    7 => { state.set_draining(false); draining = false }
+                    8 => { state.set_panic(true); prop_assert!(state.in_panic()) }
+                    9 => { state.set_panic(false); prop_assert!(!state.in_panic()) }
+                    _ => { state.set_gone(); gone = true }
+                }
+                let expected = match (gone, draining, asked && granted, ready) {
+                    (true, ..) => Gone,
+                    (_, true, ..) => Draining,
+                    (_, _, true, _) => Ejected { until: None },
+                    (.., true) => Ready,
+                    (.., false) => Connecting { next_try: None },
+                };
+                prop_assert_eq!(state.status(), expected);
+                prop_assert_eq!(state.is_ready(), expected == Ready);
+            }
+        }
+    }
+}
