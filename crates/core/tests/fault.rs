@@ -1,5 +1,7 @@
 //! Faults on the wire: what is written is read, what is broken is refused, and what becomes which.
 
+#![allow(clippy::unwrap_used)] // the helpers are as much a test as the tests
+
 use proptest::prelude::*;
 use std::time::Duration;
 use towpath_core::{
