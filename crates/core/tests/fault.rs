@@ -78,6 +78,17 @@ fn null_is_as_good_as_left_out_and_what_is_unknown_is_ignored() {
 }
 
 #[test]
+fn at_once_is_not_the_same_as_unsaid() {
+    let fault = Fault::new(DEDUCT, "m").with_retry_after(Some(Duration::ZERO));
+    let least = Some(Duration::from_millis(1));
+    assert_eq!(Fault::from_json(&fault.to_json()).unwrap().retry_after(), least);
+    assert_eq!(Fault::from_protobuf(&fault.to_protobuf()).unwrap().retry_after(), least);
+    let longest = fault.with_retry_after(Some(Duration::MAX));
+    let most = Some(Duration::from_millis(u32::MAX.into()));
+    assert_eq!(Fault::from_protobuf(&longest.to_protobuf()).unwrap().retry_after(), most);
+}
+
+#[test]
 fn what_is_no_fault_is_refused() {
     for body in [
         "",
