@@ -53,8 +53,8 @@ fn identity_passes() {
 
 #[test]
 fn towers_limits_pass() {
-    for limit in [1, 2, 5] {
-        Contract::new(move || ConcurrencyLimitLayer::new(limit)).verify();
+    for limit in [1, 2, 30] {
+        Contract::new(move || ConcurrencyLimitLayer::new(limit)).limits_to(limit).verify();
         Contract::new(move || GlobalConcurrencyLimitLayer::new(limit)).verify();
     }
 }
@@ -263,6 +263,37 @@ fn a_permit_that_is_cloned_is_seen() {
 fn a_permit_lost_with_a_dropped_call_is_seen() {
     let report = broken(limit(Fault::LosesPermitOfDroppedCall), Rule::DropAnywhere);
     assert!(report.breaks(Rule::PermitsComeBack), "{report}");
+}
+
+/// A limit of 3 for each clone.
+struct LimitPerClone(Limit);
+
+impl Clone for LimitPerClone {
+    fn clone(&self) -> Self {
+        LimitPerClone(LimitLayer(Fault::None).layer(self.0.inner.clone()))
+    }
+}
+
+impl Service<Req> for LimitPerClone {
+    type Response = towpath_core::Response;
+    type Error = towpath_core::BoxError;
+    type Future = Boxed<Outcome>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+#[test]
+fn a_limit_for_each_clone_is_seen() {
+    let layer = || layer_fn(|inner| LimitPerClone(LimitLayer(Fault::None).layer(inner)));
+    let report = Contract::new(layer).limits_to(3).check().expect_err("it is no limit");
+    assert!(report.breaks(Rule::LimitIsShared), "{report}");
+    assert!(report.to_string().contains("a limit of 3: 24 at the inner service at once"), "{report}");
 }
 
 // Wake-ups.

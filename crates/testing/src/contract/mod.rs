@@ -52,6 +52,7 @@ pub struct Contract<M, Req = Request, Res = Response, E = BoxError> {
     set_deadline: SetDeadline<Req>,
     response: Arc<dyn Fn() -> Res + Send + Sync>,
     gives_up_after: Option<Duration>,
+    limits_to: Option<usize>,
     recovery: Duration,
     seed: u64,
     without: Vec<Rule>,
@@ -81,6 +82,7 @@ impl<M, Req, Res, E> Contract<M, Req, Res, E> {
             set_deadline: Box::new(|_, _| ()),
             response: Arc::new(response),
             gives_up_after: None,
+            limits_to: None,
             recovery: Duration::ZERO,
             seed: 0x70_77_61_79,
             without: Vec::new(),
@@ -101,6 +103,14 @@ impl<M, Req, Res, E> Contract<M, Req, Res, E> {
     #[must_use]
     pub fn gives_up_after(mut self, time: Duration) -> Self {
         self.gives_up_after = Some(time);
+        self
+    }
+
+    /// Checks [`Rule::LimitIsShared`]: of many calls on many clones, `calls` are at the inner service at a
+    /// time, not more and not fewer.
+    #[must_use]
+    pub fn limits_to(mut self, calls: usize) -> Self {
+        self.limits_to = Some(calls);
         self
     }
 
@@ -196,12 +206,17 @@ where
     fn gives_up_after(&self) -> Option<Duration> {
         self.gives_up_after
     }
+
+    fn limits_to(&self) -> Option<usize> {
+        self.limits_to
+    }
 }
 
 impl<M, Req, Res, E> fmt::Debug for Contract<M, Req, Res, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Contract")
             .field("gives_up_after", &self.gives_up_after)
+            .field("limits_to", &self.limits_to)
             .field("recovery", &self.recovery)
             .field("seed", &self.seed)
             .field("without", &self.without)

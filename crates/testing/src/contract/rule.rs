@@ -12,6 +12,9 @@ pub enum Rule {
     UncalledHoldsNothing,
     /// Whatever is readied, called, cloned and dropped in whatever order: in the end every permit is back.
     PermitsComeBack,
+    /// A limit is one for all clones. Checked only when asked for:
+    /// [`Contract::limits_to`](super::Contract::limits_to).
+    LimitIsShared,
     /// A call may be dropped at every point at which it waits.
     DropAnywhere,
     /// Who can go on is woken.
@@ -27,10 +30,11 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which they are checked.
-    pub const ALL: [Rule; 8] = [
+    pub const ALL: [Rule; 9] = [
         Rule::ReadyThenCalled,
         Rule::UncalledHoldsNothing,
         Rule::PermitsComeBack,
+        Rule::LimitIsShared,
         Rule::DropAnywhere,
         Rule::NoLostWakeUp,
         Rule::NoBusyWait,
@@ -45,6 +49,7 @@ impl fmt::Display for Rule {
             Rule::ReadyThenCalled => "the readied clone is the one that is called",
             Rule::UncalledHoldsNothing => "a clone that is not called holds nothing",
             Rule::PermitsComeBack => "every permit comes back",
+            Rule::LimitIsShared => "a limit is one for all clones",
             Rule::DropAnywhere => "a call may be dropped anywhere",
             Rule::NoLostWakeUp => "no wake-up is lost",
             Rule::NoBusyWait => "nobody is woken for nothing",

@@ -37,6 +37,7 @@ pub(super) trait Subject {
     fn seed(&self) -> u64;
     fn recovery(&self) -> Duration;
     fn gives_up_after(&self) -> Option<Duration>;
+    fn limits_to(&self) -> Option<usize>;
 }
 
 /// A layered service that is never called itself, only cloned; and the inner service's controls.
@@ -187,8 +188,9 @@ where
 
 /// How many calls are at the inner service at once, if many are made; the layer's own limit, or all.
 pub(super) async fn capacity<K: Subject>(subject: &K, bench: &Bench<K::Service>) -> usize {
+    let many = MANY.max(subject.limits_to().map_or(0, |limit| limit + 1));
     bench.probe.set_plan(Plan { answer_after: Plan::NEVER, ..Plan::default() });
-    let mut calls: Vec<_> = (0..MANY).map(|_| oneshot(bench.root.clone(), subject.request())).collect();
+    let mut calls: Vec<_> = (0..many).map(|_| oneshot(bench.root.clone(), subject.request())).collect();
     for call in &mut calls {
         // An error is an answer: a layer may refuse what is above its limit.
         let _ = call.run().await;

@@ -32,6 +32,7 @@ pub(super) fn check<K: Subject>(subject: &K, rule: Rule) -> Result<(), Violation
             Rule::ReadyThenCalled => guarded(rule, readiness::ready_then_called(subject)).await,
             Rule::UncalledHoldsNothing => guarded(rule, readiness::uncalled(subject)).await,
             Rule::PermitsComeBack => guarded(rule, permits::come_back(subject)).await,
+            Rule::LimitIsShared => guarded(rule, permits::limit_is_shared(subject)).await,
             Rule::DropAnywhere => guarded(rule, drops::anywhere(subject)).await,
             Rule::NoLostWakeUp => guarded(rule, wakes::none_lost(subject)).await,
             Rule::NoBusyWait => guarded(rule, wakes::none_for_nothing(subject)).await,

@@ -90,6 +90,17 @@ pub(super) async fn come_back<K: Subject>(subject: &K) -> Result<(), Violation> 
     Ok(())
 }
 
+pub(super) async fn limit_is_shared<K: Subject>(subject: &K) -> Result<(), Violation> {
+    let Some(limit) = subject.limits_to() else { return Ok(()) };
+    let reached = fresh_capacity(subject).await;
+    if reached == limit {
+        return Ok(());
+    }
+    let seen =
+        format!("calls on many clones with a limit of {limit}: {reached} at the inner service at once");
+    Err(Violation::new(Rule::LimitIsShared, seen))
+}
+
 fn pick(random: &mut fastrand::Rng, len: usize) -> Option<usize> {
     (len > 0).then(|| random.usize(..len))
 }

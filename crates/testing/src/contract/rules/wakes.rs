@@ -60,7 +60,7 @@ async fn queue<K: Subject>(subject: &K, permits: Option<usize>, fresh: usize) ->
             let unasked =
                 callers.iter_mut().flatten().filter_map(|c| c.poll().is_ready().then_some(())).count();
             let seen = format!(
-                "{} callers with room for {room} at a time, 3 of them gave up: {left} wait for ever \
+                "{} callers with room for {room} at a time, some of them gave up: {left} wait for ever \
                  ({unasked} of them would go on if polled unasked; {})",
                 callers.len(),
                 bench.probe.held()
