@@ -1,0 +1,165 @@
+//! The channel as others hold it.
+
+use super::{
+    line::{Core, Line, Target},
+    task,
+};
+use std::{fmt, sync::Arc};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout_at},
+};
+use towpath_core::{Error, ErrorKind, context};
+use towpath_transport::Connection;
+
+/// A way to one address that mends itself: at most one connection at a time, made at first use, and made
+/// again in the background when it is lost or when the peer goes away.
+///
+/// It is a `Service<Request>`, always ready. A call that finds no connection waits for one in its own
+/// future, no longer than its deadline; a call without a deadline waits for the outcome of one connect.
+/// Dropping the last clone closes the connection when the last call is answered.
+#[derive(Clone)]
+pub struct Channel {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    core: Arc<Core>,
+}
+
+/// What a client's connection is doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ClientState {
+    /// It is there.
+    Connected,
+    /// It is being made, or made again.
+    Connecting {
+        /// When the client began to be without a connection.
+        since: Instant,
+        /// How the last connect failed, or how the last connection ended.
+        last_error: Option<Error>,
+    },
+    /// Nobody has used it yet.
+    Idle,
+    /// The client was closed.
+    Closed,
+}
+
+impl Channel {
+    /// Does nothing yet: the first call connects.
+    pub(crate) fn new(target: Target) -> Self {
+        Channel { shared: Arc::new(Shared { core: Arc::new(Core::new(target)) }) }
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.shared.core
+    }
+
+    /// What the connection is doing now.
+    pub fn state(&self) -> ClientState {
+        match &*self.core().line.borrow() {
+            Line::Idle => ClientState::Idle,
+            Line::Connecting { since, last_error } => {
+                ClientState::Connecting { since: *since, last_error: last_error.clone() }
+            }
+            Line::Connected(_) => ClientState::Connected,
+            Line::Closed => ClientState::Closed,
+        }
+    }
+
+    /// Connects if that was not begun, and waits until it is done, however long that takes: bound it by
+    /// `tokio::time::timeout` where that matters.
+    ///
+    /// # Errors
+    /// If the channel is [closed](Self::close).
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.wait(|_| None).await.map(drop)
+    }
+
+    /// Makes no new calls from now on; the connection ends when the outstanding ones are answered.
+    pub fn close(&self) {
+        self.core().close();
+    }
+
+    /// The connection, if there is one on which calls can be made.
+    #[inline]
+    pub(super) fn connected(&self) -> Option<Connection> {
+        match &*self.core().line.borrow() {
+            Line::Connected(connection) if !connection.is_closed() => Some(connection.clone()),
+            _ => None,
+        }
+    }
+
+    /// Waits for a connection, no longer than until `deadline`; without one, until a connect has failed.
+    pub(crate) async fn connection(&self, deadline: Option<Instant>) -> Result<Connection, Error> {
+        match deadline {
+            Some(deadline) => match timeout_at(deadline, self.wait(|_| None)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(self.core().never_connected()),
+            },
+            None => self.wait(failed).await,
+        }
+    }
+
+    /// Waits for a connection, or until `give_up` makes an error of the line.
+    async fn wait(&self, give_up: impl Fn(&Line) -> Option<Error>) -> Result<Connection, Error> {
+        let mut line = self.core().line.subscribe();
+        loop {
+            self.start()?;
+            match &*line.borrow_and_update() {
+                Line::Connected(connection) if !connection.is_closed() => return Ok(connection.clone()),
+                Line::Closed => return Err(self.core().closed()),
+                other => {
+                    if let Some(error) = give_up(other) {
+                        return Err(error);
+                    }
+                }
+            }
+            // The sender is in the core, which is alive.
+            let _ = line.changed().await;
+        }
+    }
+
+    /// Starts the task, if there is none.
+    fn start(&self) -> Result<(), Error> {
+        if !matches!(*self.core().line.borrow(), Line::Idle) {
+            return Ok(());
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            let error = self.core().error(ErrorKind::ConnectFailed);
+            return Err(error.because("it needs a tokio runtime, and there is none here"));
+        };
+        if self.core().begin() {
+            // It outlives the call that happens to be the first, and its context is not for it.
+            runtime.spawn(context::background(task::run(self.core().clone())));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the last connect has failed: its error.
+fn failed(line: &Line) -> Option<Error> {
+    match line {
+        Line::Connecting { last_error: Some(error), .. } if error.kind() == ErrorKind::ConnectFailed => {
+            Some(error.clone())
+        }
+        _ => None,
+    }
+}
+
+/// The last handle ends the task, which holds the core alone.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("endpoint", &self.core().endpoint)
+            .field("state", &self.state())
+            .finish()
+    }
+}

@@ -1,0 +1,91 @@
+//! What the handles of a channel, its calls and its one task share.
+
+use std::sync::Arc;
+use tokio::{sync::watch, time::Instant};
+use towpath_core::{Backoff, Error, ErrorKind, Processed};
+use towpath_transport::{Address, ClientConfig, Connection};
+
+/// Where a channel leads to, and how.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) address: Address,
+    pub(crate) config: ClientConfig,
+    pub(crate) backoff: Backoff,
+}
+
+/// The state of a channel, with the connection in it: `Idle` → `Connecting` ⇄ `Connected`, and `Closed` at
+/// last. `Idle` comes back when the runtime that the task lived on has ended.
+#[derive(Clone, Debug)]
+pub(super) enum Line {
+    Idle,
+    Connecting { since: Instant, last_error: Option<Error> },
+    Connected(Connection),
+    Closed,
+}
+
+/// One channel: its target and its line.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) target: Target,
+    pub(super) line: watch::Sender<Line>,
+    /// The address as it is named in errors.
+    pub(super) endpoint: Arc<str>,
+}
+
+impl Core {
+    pub(super) fn new(target: Target) -> Self {
+        let endpoint = target.address.to_string().into();
+        Core { target, line: watch::Sender::new(Line::Idle), endpoint }
+    }
+
+    /// From `Idle` to `Connecting`; true for the one who has to start the task.
+    pub(super) fn begin(&self) -> bool {
+        self.line.send_if_modified(|line| {
+            let idle = matches!(line, Line::Idle);
+            if idle {
+                *line = Line::Connecting { since: Instant::now(), last_error: None };
+            }
+            idle
+        })
+    }
+
+    /// The task's changes; false when the channel is closed.
+    pub(super) fn set(&self, next: Line) -> bool {
+        self.line.send_if_modified(|line| {
+            let open = !matches!(line, Line::Closed);
+            if open {
+                *line = next;
+            }
+            open
+        })
+    }
+
+    /// No calls from here on.
+    pub(super) fn close(&self) {
+        self.line.send_replace(Line::Closed);
+    }
+
+    pub(super) fn error(&self, kind: ErrorKind) -> Error {
+        Error::new(kind).at(self.endpoint.clone()).with_processed(Processed::No)
+    }
+
+    pub(super) fn closed(&self) -> Error {
+        self.error(ErrorKind::Draining).because("the client was closed here")
+    }
+
+    /// What a call fails with whose time was up before there was a connection.
+    pub(super) fn never_connected(&self) -> Error {
+        match &*self.line.borrow() {
+            Line::Connecting { last_error: Some(error), .. } if error.kind() == ErrorKind::ConnectFailed => {
+                error.clone()
+            }
+            Line::Connecting { last_error: Some(error), .. } => self
+                .error(ErrorKind::ConnectFailed)
+                .because("the connection was lost and is not back yet")
+                .with_source(error.clone()),
+            _ => self
+                .error(ErrorKind::DeadlineExceeded)
+                .because("it passed while the call waited for a connection"),
+        }
+    }
+}

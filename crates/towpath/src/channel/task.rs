@@ -1,0 +1,68 @@
+//! The one task of a channel: it keeps a connection, for as long as somebody has the channel.
+
+use super::{
+    line::{Core, Line},
+    reconnect::{Loss, Reconnect},
+};
+use fastrand::Rng;
+use std::sync::Arc;
+use tokio::time::{Instant, sleep};
+use towpath_core::{Error, ErrorKind};
+use towpath_transport::Connection;
+
+/// Connects, watches the connection, connects again; ends when the channel is closed.
+pub(super) async fn run(core: Arc<Core>) {
+    let guard = Guard(core.clone());
+    let mut line = core.line.subscribe();
+    tokio::select! {
+        () = keep(&core) => {}
+        _ = line.wait_for(|line| matches!(line, Line::Closed)) => {}
+    }
+    drop(guard);
+}
+
+async fn keep(core: &Core) {
+    let mut reconnect = Reconnect::new(core.target.backoff);
+    let mut rng = Rng::new();
+    let mut since = Instant::now();
+    loop {
+        let (error, wait) = match Connection::connect(&core.target.address, &core.target.config).await {
+            Ok(connection) => {
+                reconnect.connected(Instant::now());
+                // The connection goes into the line; what waits for its end does not hold it open.
+                let ended = connection.closed();
+                if !core.set(Line::Connected(connection)) {
+                    return;
+                }
+                tracing::debug!(endpoint = %core.endpoint, "connected");
+                let error = ended.await;
+                since = Instant::now();
+                let wait = reconnect.lost(since, loss(&error), &mut rng);
+                tracing::debug!(endpoint = %core.endpoint, %error, ?wait, "the connection ended");
+                (error, wait)
+            }
+            Err(error) => {
+                let wait = reconnect.failed(&mut rng);
+                tracing::debug!(endpoint = %core.endpoint, %error, ?wait, "could not connect");
+                (error, wait)
+            }
+        };
+        if !core.set(Line::Connecting { since, last_error: Some(error) }) {
+            return;
+        }
+        sleep(wait).await;
+    }
+}
+
+fn loss(error: &Error) -> Loss {
+    if error.kind() == ErrorKind::ConnectionLost { Loss::Broken } else { Loss::Away }
+}
+
+/// If the runtime ends before the channel does, the next call on another runtime starts anew.
+struct Guard(Arc<Core>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.set(Line::Idle);
+    }
+}

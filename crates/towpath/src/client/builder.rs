@@ -1,0 +1,229 @@
+//! How a client is put together.
+
+use super::{
+    erased::erase,
+    handle::{Client, Inner},
+    pattern::Patterns,
+};
+use crate::channel::{Channel, Target};
+use std::{fmt, time::Duration};
+use tower_layer::{Identity, Layer, Stack};
+use tower_service::Service;
+use towpath_core::{Backoff, BoxError, Error, ErrorKind, Jitter, Request, Response};
+use towpath_timeout::{DeadlineLayer, TimeoutConfig};
+use towpath_transport::{Address, ClientConfig};
+
+impl Client {
+    /// Connects to `mcp://host:port`, with the defaults of [`ClientBuilder`].
+    ///
+    /// # Errors
+    /// MCP-E-011 if the address is none, or no connection can be made within 5 s. Once it has connected, a
+    /// client goes on by itself when the connection is lost.
+    pub async fn connect(address: impl AsRef<str>) -> Result<Client, Error> {
+        Client::builder().connect(address).await
+    }
+
+    /// A client that connects at its first call, or when [`ready`](Client::ready) is asked for. It need not
+    /// be made inside a runtime.
+    ///
+    /// # Errors
+    /// MCP-E-011 if the address is none.
+    pub fn connect_lazy(address: impl AsRef<str>) -> Result<Client, Error> {
+        Client::builder().connect_lazy(address)
+    }
+
+    /// A client with other settings, and with layers of one's own.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder {
+            config: ClientConfig::default(),
+            timeout: Some(TimeoutConfig::default()),
+            backoff: backoff(),
+            idempotent: Patterns::default(),
+            layer: Identity::new(),
+        }
+    }
+}
+
+/// From 50 ms, doubling up to 5 s.
+fn backoff() -> Backoff {
+    let (base, max) = (Duration::from_millis(50), Duration::from_secs(5));
+    Backoff::try_new(base, max, 2.0, Jitter::Full).unwrap_or_default()
+}
+
+/// Settings of a [`Client`]. The defaults are fit for production:
+///
+/// - a deadline of 10 s on every call that brings none of its own,
+/// - a reconnect that is immediate after a loss, and from then on waits 50 ms, doubling up to 5 s, with full
+///   jitter,
+/// - the limits of [`ClientConfig`].
+///
+/// Layers are put between the deadline and the connection, so that what they wait for (a retry's backoff, a
+/// permit) is within it:
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, limit::ConcurrencyLimitLayer};
+/// use towpath::Client;
+///
+/// # fn main() -> Result<(), towpath::Error> {
+/// let client = Client::builder()
+///     .timeout(Duration::from_secs(2))
+///     .idempotent("UserService.Get*")
+///     .layer(ServiceBuilder::new().layer(ConcurrencyLimitLayer::new(64)))
+///     .connect_lazy("mcp://127.0.0.1:8080")?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`without_defaults`](Self::without_defaults) leaves the whole stack to your layers.
+#[must_use = "a builder does nothing unless it connects"]
+pub struct ClientBuilder<L = Identity> {
+    config: ClientConfig,
+    timeout: Option<TimeoutConfig>,
+    backoff: Backoff,
+    idempotent: Patterns,
+    layer: L,
+}
+
+impl<L> ClientBuilder<L> {
+    /// How long a call may take that says nothing else; 10 s by default. Under 1 ms is 1 ms; above about 49
+    /// days is that.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        let timeout = timeout.clamp(TimeoutConfig::MIN, TimeoutConfig::MAX);
+        self.timeout = Some(TimeoutConfig::try_new(timeout).unwrap_or_default());
+        self
+    }
+
+    /// Leaves out the layers that are there by default (the deadline): calls have a deadline only if they
+    /// bring one, inherit one, or get one from a [layer](Self::layer) of yours
+    /// ([`DeadlineLayer`](towpath_timeout::DeadlineLayer), say). A call without one may wait for ever, but
+    /// not for a connection.
+    pub fn without_defaults(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+
+    /// How long to wait between connects that fail.
+    pub fn reconnect(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// How long a connect may take; 5 s by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// The connection's limits and times.
+    pub fn config(mut self, config: ClientConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Declares methods that may be called twice without harm. In the pattern, `*` stands for any run of
+    /// characters: `"UserService.Get*"`. Can be used more than once.
+    pub fn idempotent(mut self, pattern: impl AsRef<str>) -> Self {
+        self.idempotent.add(pattern.as_ref());
+        self
+    }
+
+    /// Puts a layer, most often a whole `ServiceBuilder` stack, around the connection. As in a
+    /// `ServiceBuilder`, the first one is the outermost.
+    pub fn layer<M>(self, layer: M) -> ClientBuilder<Stack<M, L>> {
+        let ClientBuilder { config, timeout, backoff, idempotent, layer: outer } = self;
+        ClientBuilder { config, timeout, backoff, idempotent, layer: Stack::new(layer, outer) }
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// MCP-E-011 if the address is none, a setting makes no sense, or no connection can be made within the
+    /// connect timeout.
+    pub async fn connect<S>(self, address: impl AsRef<str>) -> Result<Client, Error>
+    where
+        L: Layer<Channel, Service = S>,
+        S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        let (client, channel) = self.channel(address.as_ref())?;
+        channel.connection(None).await?;
+        Ok(client)
+    }
+
+    /// Connects at the first call. Nothing is spawned before.
+    ///
+    /// # Errors
+    /// MCP-E-011 if the address is none or a setting makes no sense.
+    pub fn connect_lazy<S>(self, address: impl AsRef<str>) -> Result<Client, Error>
+    where
+        L: Layer<Channel, Service = S>,
+        S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        self.channel(address.as_ref()).map(|(client, _)| client)
+    }
+
+    /// A client over any service in place of a connection: a balancer of one's own, a router in this process
+    /// for a test. The settings of the connection have no effect.
+    pub fn over<T, S>(self, service: T) -> Client
+    where
+        L: Layer<T, Service = S>,
+        S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        let stack = self.layer.layer(service);
+        build(stack, self.timeout, None, self.idempotent)
+    }
+
+    fn channel<S>(self, address: &str) -> Result<(Client, Channel), Error>
+    where
+        L: Layer<Channel, Service = S>,
+        S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        let refuse = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
+        let address: Address = address.parse().map_err(|error| refuse(format!("{error}")))?;
+        self.config.validate().map_err(|error| refuse(error.to_string()))?;
+        let channel = Channel::new(Target { address, config: self.config, backoff: self.backoff });
+        let stack = self.layer.layer(channel.clone());
+        Ok((build(stack, self.timeout, Some(channel.clone()), self.idempotent), channel))
+    }
+}
+
+fn build<S>(
+    stack: S,
+    timeout: Option<TimeoutConfig>,
+    channel: Option<Channel>,
+    idempotent: Patterns,
+) -> Client
+where
+    S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+{
+    let (stack, own_deadline) = match timeout {
+        Some(config) => (
+            erase(DeadlineLayer::new(config).layer(stack.clone())),
+            erase(DeadlineLayer::inherited().layer(stack)),
+        ),
+        None => (erase(stack.clone()), erase(stack)),
+    };
+    Client::new(Inner { stack, own_deadline, channel, idempotent })
+}
+
+impl<L> fmt::Debug for ClientBuilder<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("config", &self.config)
+            .field("timeout", &self.timeout)
+            .field("backoff", &self.backoff)
+            .field("idempotent", &self.idempotent)
+            .finish_non_exhaustive()
+    }
+}

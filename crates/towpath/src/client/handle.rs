@@ -1,0 +1,160 @@
+//! The client as a value.
+
+use super::{
+    erased::{Answer, Erased},
+    error::CallError,
+    pattern::Patterns,
+};
+use crate::channel::{Channel, ClientState};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::Instant;
+use tower_service::Service;
+use towpath_core::{BoxError, Error, Request, Response};
+
+/// Calls the methods of one service.
+///
+/// Cheap to clone, `Send` and `Sync`, all methods take `&self`: keep it in a `static`, in a router's state or in
+/// axum's. It connects, and connects again when the connection is lost, by itself; when the last clone is
+/// gone the connection is closed.
+///
+/// ```no_run
+/// use serde::Deserialize;
+/// use serde_json::json;
+/// use towpath::Client;
+///
+/// #[derive(Deserialize)]
+/// struct User {
+///     name: String,
+/// }
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::connect("mcp://127.0.0.1:8080").await?;
+/// let user: User = client.call("UserService.GetUserInfo", &json!({"id": 1001})).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It is a `tower::Service<Request>` as well: put layers around it, or have a router pass calls on to it.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    /// The stack for calls that bring no deadline of their own.
+    pub(super) stack: Box<dyn Erased>,
+    /// The stack for calls that do: nothing shortens it but what they inherit.
+    pub(super) own_deadline: Box<dyn Erased>,
+    /// `None` over a service of the user's.
+    pub(super) channel: Option<Channel>,
+    pub(super) idempotent: Patterns,
+}
+
+impl Client {
+    pub(super) fn new(inner: Inner) -> Self {
+        Client { inner: Arc::new(inner) }
+    }
+
+    /// Sends a call, with its own deadline or with the client's. Nothing happens before the first poll.
+    pub(super) fn start(&self, mut request: Request, timeout: Option<Duration>) -> Answer {
+        if self.inner.idempotent.matches(request.method()) {
+            request.context_mut().set_idempotent(true);
+        }
+        let Some(timeout) = timeout else { return self.inner.stack.call(request) };
+        // A deadline beyond what the clock can say is none.
+        if let Some(deadline) = Instant::now().checked_add(timeout) {
+            request.context_mut().tighten_deadline(deadline);
+        }
+        self.inner.own_deadline.call(request)
+    }
+
+    /// What the connection is doing now. A client [over a service](super::ClientBuilder::over) is always
+    /// connected.
+    pub fn state(&self) -> ClientState {
+        self.inner.channel.as_ref().map_or(ClientState::Connected, Channel::state)
+    }
+
+    /// Connects if that was not begun, and waits until it is done, however long that takes: bound it by
+    /// `tokio::time::timeout` where that matters. Calls need not wait for it, they wait themselves.
+    ///
+    /// # Errors
+    /// If the client was [closed](Self::close).
+    pub async fn ready(&self) -> Result<(), Error> {
+        match &self.inner.channel {
+            Some(channel) => channel.ready().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the peer for a sign of life; resolves to the round trip's time. Zero over a service of one's own.
+    ///
+    /// # Errors
+    /// If there is no connection and the next connect fails, or if the connection is lost. There is no
+    /// limit on the waiting but the connection's keep-alive.
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        match &self.inner.channel {
+            Some(channel) => channel.connection(None).await?.ping().await,
+            None => Ok(Duration::ZERO),
+        }
+    }
+
+    /// Makes no new calls from now on, from any clone; the connection ends when the outstanding ones are
+    /// answered. Dropping all clones does the same.
+    pub fn close(&self) {
+        if let Some(channel) = &self.inner.channel {
+            channel.close();
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("channel", &self.inner.channel).finish_non_exhaustive()
+    }
+}
+
+impl Service<Request> for Client {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = ClientFuture;
+
+    /// Always ready.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// An application's fault is an answer; the client's deadline holds, or an earlier one of the request's.
+    fn call(&mut self, request: Request) -> ClientFuture {
+        ClientFuture(self.start(request, None))
+    }
+}
+
+/// The answer of one call of a [`Client`] as a service.
+///
+/// Cancel safety: dropping it gives the call up; if it was sent, the callee is told.
+#[must_use = "futures do nothing unless polled"]
+pub struct ClientFuture(Answer);
+
+impl Future for ClientFuture {
+    type Output = Result<Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for ClientFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientFuture")
+    }
+}
+
+/// The answer of a call that failed before it was begun, or of one that was begun.
+pub(super) type Started = Result<Answer, CallError>;
