@@ -36,14 +36,25 @@ pub fn put_request_head(
     timeout_ms: u32,
     request: &Request,
 ) -> Result<(), EncodeError> {
+    put(out, id, timeout_ms, request, request.body().len())
+}
+
+#[inline]
+fn put(
+    out: &mut Vec<u8>,
+    id: u64,
+    timeout_ms: u32,
+    request: &Request,
+    body_len: usize,
+) -> Result<(), EncodeError> {
     let own = request.metadata().as_wire();
     let start = out.len();
-    put_head(out, id, timeout_ms, request, own.len())?;
+    put_head(out, id, timeout_ms, request, own.len(), body_len)?;
     if reserved::is_plain(request.context()) {
         out.extend_from_slice(own);
         return Ok(());
     }
-    put_context(out, start, request).inspect_err(|_| out.truncate(start))
+    put_context(out, start, request, body_len).inspect_err(|_| out.truncate(start))
 }
 
 /// Header, fixed fields and method; nothing is written on an error.
@@ -54,6 +65,7 @@ fn put_head(
     timeout_ms: u32,
     request: &Request,
     metadata_len: usize,
+    body_len: usize,
 ) -> Result<(), EncodeError> {
     let method = request.method().as_bytes();
     let method_len = match u16::try_from(method.len()) {
@@ -61,7 +73,7 @@ fn put_head(
         Ok(len) => len,
         Err(_) => return Err(EncodeError::BadMethod(InvalidMethod::TooLong)),
     };
-    let (len, metadata_len) = lengths(HEAD + method.len(), metadata_len, request.body().len())?;
+    let (len, metadata_len) = lengths(HEAD + method.len(), metadata_len, body_len)?;
     let mut head = [0; HEADER_LEN + HEAD];
     head[..8].copy_from_slice(&FrameHeader { kind: kind::REQUEST, len }.to_bytes());
     head[8..16].copy_from_slice(&id.to_be_bytes());
@@ -77,12 +89,17 @@ fn put_head(
 }
 
 /// The context's entries and the request's own, and then the lengths that are known only now.
-fn put_context(out: &mut Vec<u8>, start: usize, request: &Request) -> Result<(), EncodeError> {
+fn put_context(
+    out: &mut Vec<u8>,
+    start: usize,
+    request: &Request,
+    body_len: usize,
+) -> Result<(), EncodeError> {
     let metadata = out.len();
     let too_large = |_| EncodeError::TooLarge { len: u64::MAX, max: u32::MAX.into() };
     reserved::put_metadata(out, request.context(), request.metadata()).map_err(too_large)?;
     let fixed = metadata - start - HEADER_LEN;
-    let (len, metadata_len) = lengths(fixed, out.len() - metadata, request.body().len())?;
+    let (len, metadata_len) = lengths(fixed, out.len() - metadata, body_len)?;
     out[start + 4..start + 8].copy_from_slice(&len.to_be_bytes());
     out[start + 24..start + 28].copy_from_slice(&metadata_len.to_be_bytes());
     Ok(())
@@ -216,4 +233,31 @@ pub(crate) fn metadata(raw: Bytes) -> Result<Metadata, &'static str> {
         Invalid::BadKey => "a metadata key is not lower-case printable ASCII",
         Invalid::Truncated | Invalid::ValueTooLong => "the metadata entries do not add up",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use towpath_core::Priority;
+
+    /// The largest body that still fits beside the fixed fields and `A.B`.
+    const FULL: usize = u32::MAX as usize - HEAD - 3;
+
+    #[test]
+    fn a_frame_carries_4_gib_and_no_more() {
+        let mut out = b"before".to_vec();
+        let mut request = Request::with_context("A.B", Context::new(), Bytes::new());
+        put(&mut out, 1, 0, &request, FULL).unwrap();
+        assert_eq!(out[6 + 4..6 + 8], [0xff; 4]);
+        out.truncate(6);
+        let over = put(&mut out, 1, 0, &request, FULL + 1).unwrap_err();
+        assert_eq!(over, EncodeError::TooLarge { len: 1 << 32, max: u32::MAX.into() });
+        assert_eq!(out, b"before");
+        // Too much only because of what the context adds.
+        request.context_mut().set_priority(Priority::HIGHEST);
+        let over = put(&mut out, 1, 0, &request, FULL).unwrap_err();
+        assert_eq!(over, EncodeError::TooLarge { len: (1 << 32) - 1 + 15, max: u32::MAX.into() });
+        assert_eq!(out, b"before");
+        assert_eq!(towpath_core::Error::from(over).kind(), towpath_core::ErrorKind::TooLarge);
+    }
 }

@@ -9,11 +9,12 @@ use std::ops::Range;
 use tokio_util::codec::{Decoder, Encoder};
 use towpath_codec::{
     Compressed, Decode, Encode, EncodeError, Frame, FrameCodec, FrameCodecError, FrameHeader, GoAway,
-    GoAwayReason, HEADER_LEN, Json, Limits, Protobuf, Raw, Settings, decode_goaway, decode_request,
-    decode_response, decode_settings, id, kind, put_request_head, put_response_head,
+    GoAwayReason, HEADER_LEN, Json, Limits, Protobuf, Raw, RequestError, ResponseError, Settings,
+    decode_goaway, decode_request, decode_response, decode_settings, id, kind, put_request_head,
+    put_response_head,
 };
 use towpath_core::{
-    CodecId, Context, ErrorKind, InvalidMethod, Mode, Priority, Request, Response, Status,
+    CodecId, Context, ErrorKind, InvalidMethod, Mode, Priority, Processed, Request, Response, Status,
     context::{Field, SpanId, TraceContext, TraceId},
 };
 
@@ -294,6 +295,17 @@ fn what_cannot_be_sent_leaves_the_buffer_as_it_was() {
     let error = FrameCodec::with_max_payload(100).encode(frame, &mut out).unwrap_err();
     assert!(matches!(error, FrameCodecError::Encode(EncodeError::TooLarge { len: 101, max: 100 })));
     assert_eq!(out, "before");
+}
+
+#[test]
+fn a_call_without_an_id_is_no_call() {
+    for len in [0, 7, 8, 20, 40] {
+        let payload = Bytes::from(vec![0; len]);
+        assert_eq!(decode_request(payload.clone(), &Limits::default()).unwrap_err(), RequestError::NoId);
+        assert_eq!(decode_response(payload).unwrap_err(), ResponseError::NoId);
+    }
+    let error = towpath_core::Error::from(ResponseError::Malformed { id: 1, why: "x" });
+    assert_eq!(error.processed(), Processed::Unknown);
 }
 
 #[test]
