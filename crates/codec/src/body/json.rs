@@ -1,6 +1,6 @@
 //! Codec 1.
 
-use super::{BodyCodec, BodyError, Decode, Encode};
+use super::codec::{BodyCodec, BodyError, Decode, Encode};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use towpath_core::CodecId;

@@ -1,6 +1,6 @@
 //! Codec 2.
 
-use super::{BodyCodec, BodyError, Decode, Encode};
+use super::codec::{BodyCodec, BodyError, Decode, Encode};
 use bytes::Bytes;
 use prost::Message;
 use towpath_core::CodecId;

@@ -1,6 +1,6 @@
 //! Codec 0.
 
-use super::{BodyCodec, BodyError, Decode, Encode};
+use super::codec::{BodyCodec, BodyError, Decode, Encode};
 use bytes::Bytes;
 use towpath_core::CodecId;
 
