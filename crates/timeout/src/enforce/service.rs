@@ -9,7 +9,8 @@ use towpath_core::{Observe, OnReject};
 /// A service whose calls have a time limit; [`TimeoutLayer`](crate::TimeoutLayer) makes it.
 ///
 /// It is always ready: a clone of the inner service is readied in the call's future, so that the limit
-/// covers the wait for a permit or a connection as well. It holds nothing between calls.
+/// covers the wait for a permit or a connection as well. It holds nothing between calls. The price is that
+/// the inner service must be `Clone`, and that a `poll_ready` of this one tells nothing about its load.
 ///
 /// # Errors
 /// [`ErrorKind::DeadlineExceeded`](towpath_core::ErrorKind::DeadlineExceeded) as a
