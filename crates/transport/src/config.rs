@@ -6,7 +6,6 @@ use std::{fmt, time::Duration};
 /// Both sides' limits and times of one connection. A plain value; [`Default`] is fit for production.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
 pub struct ClientConfig {
     /// How long a connect may take. Default 5 s.
     pub connect_timeout: Duration,
@@ -39,7 +38,6 @@ impl Default for ClientConfig {
 /// The server's limits and times. A plain value; [`Default`] is fit for production.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
 pub struct ServerConfig {
     /// The largest payload that is accepted, in bytes; announced to the peer. Default 16 MiB.
     pub max_payload: u32,

@@ -1,7 +1,7 @@
 //! The border between an application's faults, which are answers, and the stack's own, which are errors.
 
 use std::sync::Arc;
-use towpath_core::{Error, Fault, Response};
+use towpath_core::{Error, ErrorKind, Fault, Processed, Response};
 
 /// What every code of the stack's own begins with.
 const DOMAIN: &[u8] = b"MCP-";
@@ -14,6 +14,15 @@ pub(crate) fn sort(outcome: Result<Response, Error>, peer: &Arc<str>) -> Result<
         Ok(response) if response.is_fault() => stack_error(response, peer),
         other => other,
     }
+}
+
+/// The same for what is pushed: after the acceptance, a drain that ends the call says nothing about
+/// whether it was processed.
+pub(crate) fn sort_pushed(outcome: Result<Response, Error>, peer: &Arc<str>) -> Result<Response, Error> {
+    sort(outcome, peer).map_err(|error| match error.kind() {
+        ErrorKind::Draining => error.with_processed(Processed::Unknown),
+        _ => error,
+    })
 }
 
 #[cold]

@@ -131,12 +131,12 @@ impl FrameReader {
         Ok(Next::Frame(header.kind, payload))
     }
 
-    /// A header that is not whole yet may be wrong already; a stranger who sends two bytes and waits
-    /// should hear so.
+    /// A header that is not whole yet may be wrong already, by its magic or its version; a stranger who
+    /// sends two bytes and waits should hear so.
     #[cold]
     fn check_early(&self, max_payload: u32) -> Result<Next, FrameError> {
         let mut head = FrameHeader { kind: towpath_codec::kind::PING, len: 0 }.to_bytes();
-        let have = self.buf.len().min(4);
+        let have = self.buf.len().min(3);
         head[..have].copy_from_slice(&self.buf[..have]);
         FrameHeader::parse(&head, max_payload).map(|_| Next::More)
     }

@@ -163,9 +163,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     }
                 }
                 kind::PING => {
-                    let id = opaque(&payload)?;
-                    towpath_codec::put_short(&mut state.out.buf, kind::PONG, id);
-                    state.queued += 1;
+                    // Not with the calls: it is not to wait for them, and it goes out before a GOAWAY.
+                    towpath_codec::put_short(&mut self.writing.buf, kind::PONG, opaque(&payload)?);
                 }
                 kind::PONG => {
                     let id = opaque(&payload)?;

@@ -95,7 +95,7 @@ impl Future for Outcome {
         };
         this.state = State::Done;
         Poll::Ready(match outcome {
-            Some(outcome) => fault::sort(outcome, &this.shared.peer),
+            Some(outcome) => fault::sort_pushed(outcome, &this.shared.peer),
             None => {
                 Err(this.shared.error(ErrorKind::Cancelled).because("the future was polled after its end"))
             }

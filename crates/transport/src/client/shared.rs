@@ -121,7 +121,7 @@ impl Shared {
     }
 
     fn has_room(&self, state: &State) -> bool {
-        state.out.len() < self.max_buffered
+        state.out.len() + state.table.granted_bytes() < self.max_buffered
     }
 
     /// Sends a call, or puts it in line.
@@ -140,8 +140,9 @@ impl Shared {
             return Err(error.clone().with_processed(Processed::No));
         }
         let room = self.has_room(&state);
+        let bytes = call.body().len();
         let earliest = state.table.earliest();
-        let (started, driver) = match state.table.enter(room, deadline, waker) {
+        let (started, driver) = match state.table.enter(room, bytes, deadline, waker) {
             None => return Err(self.error(ErrorKind::Overloaded).because("too many calls wait in line")),
             Some(Entry::Queued(id)) => {
                 // Only to learn of a deadline that is earlier than what its timer is set to.

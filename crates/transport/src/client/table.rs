@@ -34,6 +34,8 @@ pub(crate) enum Phase {
 pub(crate) struct Slot {
     pub(crate) id: u64,
     pub(crate) phase: Phase,
+    /// Of its request: what a turn promises room for.
+    bytes: usize,
     pub(crate) deadline: Option<Instant>,
     pub(crate) waker: Option<Waker>,
     pub(crate) outcome: Option<Outcome>,
@@ -51,6 +53,8 @@ pub(crate) struct Table {
     last: u64,
     /// Calls that are granted or sent and have no outcome yet, and outcomes not yet fetched.
     taken: usize,
+    /// Bytes of the requests whose turn has come and who have not been sent yet.
+    granted_bytes: usize,
     limit: usize,
     /// No deadline in the table is earlier than this.
     earliest: Option<Instant>,
@@ -74,6 +78,7 @@ impl Table {
             queued: 0,
             last: 0,
             taken: 0,
+            granted_bytes: 0,
             limit: limit.min(INDEX_MASK as usize),
             earliest: None,
         }
@@ -86,6 +91,12 @@ impl Table {
     /// Calls that hold a slot, without those in line.
     pub(crate) fn taken(&self) -> usize {
         self.taken
+    }
+
+    /// Bytes that are as good as queued.
+    #[inline]
+    pub(crate) fn granted_bytes(&self) -> usize {
+        self.granted_bytes
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -101,7 +112,13 @@ impl Table {
     /// A slot for a new call; `room` says whether anything but the limit keeps it from being sent now.
     /// Nobody overtakes those in line. `None`: even the line is full.
     #[inline]
-    pub(crate) fn enter(&mut self, room: bool, deadline: Option<Instant>, waker: &Waker) -> Option<Entry> {
+    pub(crate) fn enter(
+        &mut self,
+        room: bool,
+        bytes: usize,
+        deadline: Option<Instant>,
+        waker: &Waker,
+    ) -> Option<Entry> {
         let granted = room && self.taken < self.limit && self.queued == 0;
         let index = match self.free.pop() {
             Some(index) => index as usize,
@@ -111,6 +128,7 @@ impl Table {
         let id = self.last << INDEX_BITS | index as u64;
         let slot = &mut self.slots[index];
         slot.id = id;
+        slot.bytes = bytes;
         slot.deadline = deadline;
         slot.waker = Some(waker.clone());
         if let Some(deadline) = deadline {
@@ -143,7 +161,14 @@ impl Table {
     fn grow(&mut self) -> Option<usize> {
         let index = self.slots.len();
         (index as u64 <= INDEX_MASK).then(|| {
-            self.slots.push(Slot { id: 0, phase: Phase::Vacant, deadline: None, waker: None, outcome: None });
+            self.slots.push(Slot {
+                id: 0,
+                phase: Phase::Vacant,
+                bytes: 0,
+                deadline: None,
+                waker: None,
+                outcome: None,
+            });
             index
         })
     }
@@ -161,6 +186,8 @@ impl Table {
         let slot = self.get(id)?;
         slot.id = next;
         slot.phase = Phase::Sent;
+        let bytes = slot.bytes;
+        self.granted_bytes -= bytes;
         self.last += 1;
         Some(next)
     }
@@ -174,6 +201,9 @@ impl Table {
         let outcome = slot.outcome.take();
         slot.waker = None;
         slot.deadline = None;
+        if phase == Phase::Granted {
+            self.granted_bytes -= slot.bytes;
+        }
         self.free.push((id & INDEX_MASK) as u32);
         match phase {
             Phase::Queued => self.queued -= 1,
@@ -197,7 +227,8 @@ impl Table {
         while let Some(id) = self.line.pop_front() {
             if let Some(slot) = self.get(id).filter(|slot| slot.phase == Phase::Queued) {
                 slot.phase = Phase::Granted;
-                let waker = slot.waker.take();
+                let (waker, bytes) = (slot.waker.take(), slot.bytes);
+                self.granted_bytes += bytes;
                 self.queued -= 1;
                 self.taken += 1;
                 return waker;
@@ -292,9 +323,9 @@ mod tests {
     #[test]
     fn a_late_answer_meets_nobody() {
         let mut table = Table::new(4);
-        let Some(Entry::Granted(first)) = table.enter(true, None, Waker::noop()) else { panic!() };
+        let Some(Entry::Granted(first)) = table.enter(true, 10, None, Waker::noop()) else { panic!() };
         table.leave(first);
-        let Some(Entry::Granted(second)) = table.enter(true, None, Waker::noop()) else { panic!() };
+        let Some(Entry::Granted(second)) = table.enter(true, 10, None, Waker::noop()) else { panic!() };
         assert_eq!(first & INDEX_MASK, second & INDEX_MASK, "the slot is used again");
         assert!(second > first);
         assert!(table.complete(first, answer()).is_none());
@@ -308,7 +339,7 @@ mod tests {
         let at = |ms| now + Duration::from_millis(ms);
         let mut table = Table::new(2);
         for ms in [30, 10, 20] {
-            table.enter(true, Some(at(ms)), Waker::noop());
+            table.enter(true, 10, Some(at(ms)), Waker::noop());
         }
         assert_eq!(table.earliest(), Some(at(10)));
         let late = |_: &Slot| Err(Error::new(ErrorKind::DeadlineExceeded));
@@ -358,7 +389,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Enter => {
-                        let (id, phase) = match table.enter(true, None, Waker::noop()).unwrap() {
+                        let (id, phase) = match table.enter(true, 10, None, Waker::noop()).unwrap() {
                             Entry::Granted(id) => (id, Sent),
                             Entry::Queued(id) => (id, Queued),
                         };
@@ -397,6 +428,7 @@ mod tests {
                 }
                 prop_assert_eq!(table.taken(), calls.values().filter(|p| **p != Queued).count());
                 prop_assert!(table.taken() <= limit);
+                prop_assert_eq!(table.granted_bytes(), 10 * calls.values().filter(|p| **p == Granted).count());
                 for (id, phase) in &calls {
                     prop_assert_eq!(table.get(*id).unwrap().phase, *phase);
                 }

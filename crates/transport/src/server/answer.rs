@@ -21,7 +21,14 @@ pub(crate) fn failure(error: BoxError, codec: CodecId, context: Option<&Context>
         }
         source = next.source();
     }
-    refusal(&Error::from_boxed(error, ErrorKind::HandlerFailed), codec, context)
+    let error = Error::from_boxed(error, ErrorKind::HandlerFailed);
+    if error.is_remote() || error.endpoint().is_some() {
+        // It tells of a call that the handler made. That this one was not processed, say, does not mean
+        // that the handler's own was not.
+        let failed = Fault::new(ErrorKind::HandlerFailed, "the handler failed because a call of its own did");
+        return in_trace(failed.wrap_error(&error), context).into_response(codec);
+    }
+    refusal(&error, codec, context)
 }
 
 fn in_trace(fault: Fault, context: Option<&Context>) -> Fault {

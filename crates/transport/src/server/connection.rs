@@ -237,14 +237,9 @@ where
 
     fn frames(&mut self, now: Instant) -> Result<(), End> {
         let mut count = 0usize;
-        loop {
-            match self.reader.next(self.config.max_payload)? {
-                Next::Frame(kind, payload) => {
-                    count += 1;
-                    self.frame(kind, payload, now, count)?;
-                }
-                Next::More => break,
-            }
+        while let Next::Frame(kind, payload) = self.reader.next(self.config.max_payload)? {
+            count += 1;
+            self.frame(kind, payload, now, count)?;
         }
         if !self.reader.is_partial() {
             self.times.half_read = None;
@@ -537,7 +532,9 @@ where
         let mut state = self.shared.lock();
         for (id, call) in state.take_all() {
             call.stop();
-            let error = Error::new(ErrorKind::Draining)
+            // MCP-W-108 would mean "not processed" in a RESPONSE; in a PUSH it does not.
+            let kind = if call.accepted { ErrorKind::Draining } else { ErrorKind::Cancelled };
+            let error = Error::new(kind)
                 .with_processed(Processed::Unknown)
                 .because("the server's drain did not wait longer");
             let response = answer::refusal(&error, call.codec, Some(&call.context));
