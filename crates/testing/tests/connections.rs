@@ -86,7 +86,8 @@ async fn an_end_and_a_cut_are_not_the_same() {
     let waiting = tokio::spawn(async move { a.read(&mut [0; 4]).await.unwrap_err() });
     time::settle().await;
     b.link().cut();
-    for error in [b.read(&mut [0; 4]).await.unwrap_err(), waiting.await.unwrap()] {
+    let told = async { [b.read(&mut [0; 4]).await.unwrap_err(), waiting.await.unwrap()] };
+    for error in timeout(ms(1_000), told).await.expect("both ends are told") {
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
             (ErrorKind::ConnectionReset, "cut: connection reset")

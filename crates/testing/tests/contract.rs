@@ -126,6 +126,34 @@ fn readiness_that_is_not_asked_for_is_seen() {
     broken(|| layer_fn(NeverAsks), Rule::ReadyThenCalled);
 }
 
+/// Refuses late calls, and keeps the inner clone that it had readied for them.
+#[derive(Clone)]
+struct KeepsWhatItReadied(Inner);
+
+impl Service<Req> for KeepsWhatItReadied {
+    type Response = towpath_core::Response;
+    type Error = towpath_core::BoxError;
+    type Future = Boxed<Outcome>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        if request.context().deadline().is_some_and(|deadline| deadline <= tokio::time::Instant::now()) {
+            return Box::pin(async { Err("too late".into()) });
+        }
+        Box::pin(self.0.call(request))
+    }
+}
+
+#[test]
+fn readiness_kept_after_a_refusal_is_seen() {
+    let report = broken(|| layer_fn(KeepsWhatItReadied), Rule::UncalledHoldsNothing);
+    assert!(report.to_string().contains("a call came after its deadline"), "{report}");
+    assert!(report.to_string().contains("1 clone(s) of the inner service held ready"), "{report}");
+}
+
 // Permits.
 
 /// A limit of 3, with a fault of choice.
@@ -448,7 +476,7 @@ fn the_report_names_rule_and_sight() {
     let panic = catch_unwind(AssertUnwindSafe(|| Contract::new(|| layer_fn(Spawns)).verify())).unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();
     assert!(text.contains("a call may be dropped anywhere (DropAnywhere)"), "{text}");
-    assert!(text.contains("a call was dropped after 2 poll(s), with no caller left: 0 clone(s)"), "{text}");
+    assert!(text.contains("a call was dropped after 2 poll(s), and yet: 0 clone(s)"), "{text}");
 }
 
 #[test]

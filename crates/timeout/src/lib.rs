@@ -11,7 +11,9 @@
 //! among its attempts. On a server they stand in front of the router, so that late work is refused before
 //! it is started; what handlers call in turn inherits the deadline, so that what is left shrinks from hop to
 //! hop. Around a service that cannot fail, such as an axum router, they answer instead: `on_reject` takes
-//! `AnswerHttp` (core's feature `http`), or any [`OnReject`](towpath_core::OnReject). Neither layer spawns a task, holds anything between calls, or reads anything but tokio's clock.
+//! `AnswerHttp` (core's feature `http`), or any [`OnReject`](towpath_core::OnReject).
+//!
+//! Neither layer spawns a task, holds anything between calls, or reads anything but tokio's clock.
 //!
 //! # A limit around any service
 //!

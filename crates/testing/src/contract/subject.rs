@@ -217,7 +217,7 @@ pub(super) async fn all_back<K: Subject>(
     time::settle().await;
     let held = bench.probe.held();
     if held != Held::NOTHING {
-        return Err(Violation::new(rule, format!("{what}, with no caller left: {held}")));
+        return Err(Violation::new(rule, format!("{what}, and yet: {held}")));
     }
     if !subject.recovery().is_zero() {
         time::advance(subject.recovery()).await;

@@ -9,7 +9,8 @@ use crate::{
     },
     time,
 };
-use std::task::Poll;
+use std::{task::Poll, time::Duration};
+use tokio::time::Instant;
 
 pub(super) async fn ready_then_called<K: Subject>(subject: &K) -> Result<(), Violation> {
     let rule = Rule::ReadyThenCalled;
@@ -68,6 +69,21 @@ pub(super) async fn uncalled<K: Subject>(subject: &K) -> Result<(), Violation> {
     let _ = readied.run().await;
     drop(readied);
     all_back(subject, &bench, fresh, rule, what).await?;
+
+    // A layer that refuses a late call has readied the inner service for nothing; one that does not has
+    // called it.
+    let what = "a call came after its deadline; it is over, its clone lives on";
+    let bench = subject.bench(Plan::default());
+    let late = Instant::now();
+    time::advance(Duration::from_millis(1)).await;
+    let mut readied = ready::<_, K::Request>(bench.root.clone());
+    if let Some(mut service) = readied.finish(&bench.probe, PATIENCE, rule, what).await? {
+        let mut call = call_readied(&mut service, subject.request_by(late));
+        let _ = call.finish(&bench.probe, PATIENCE, rule, what).await?;
+        drop(call);
+        all_back(subject, &bench, fresh, rule, what).await?;
+        drop(service);
+    }
 
     let what = "clones that were readied took all the room; they are dropped, another one waits";
     let bench = subject.bench(Plan { permits: Some(fresh.max(1)), ..Plan::default() });
