@@ -118,6 +118,20 @@ impl<R, C: Decode<R>> Accepted<R, C> {
         Ok(Accepted { outcome, codec, result: PhantomData })
     }
 
+    /// The outcome as it comes: codec, metadata, body. A fault of the service is an answer.
+    ///
+    /// # Errors
+    /// If the stack fails; never [`CallError::Fault`].
+    ///
+    /// # Cancel safety
+    /// Dropping it gives the call up.
+    pub async fn into_response(self) -> Result<Response, CallError> {
+        match self.outcome {
+            Pending::Outcome(outcome) => outcome.await.map_err(CallError::Failed),
+            Pending::Answered(response) => Ok(response.unwrap_or_default()),
+        }
+    }
+
     /// Calls `done` with the result, on a task of its own, in the context of the current one. Aborting the
     /// task gives the call up.
     ///

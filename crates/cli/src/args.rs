@@ -1,0 +1,158 @@
+//! What can be said on the command line.
+
+use crate::span;
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use std::time::Duration;
+use towpath::{Address, CodecId};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  the service answered with a fault (it is on stderr, as JSON), or something here went wrong
+  2  the command line makes no sense: bad address, body, header, duration
+  3  the service was not reached, or the connection was lost
+  4  the deadline passed";
+
+/// Calls services over MCP (the Microservice Communication Protocol) from a shell.
+#[derive(Debug, Parser)]
+#[command(name = "towpath", version, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Call a method; its result goes to stdout
+    Call(CallArgs),
+    /// Measure round trips to a service
+    Ping(PingArgs),
+    /// Serve a few methods to try things on
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Group)]
+#[command(
+    after_help = EXIT_CODES,
+    after_long_help = format!("{EXIT_CODES}\n
+Examples:
+  towpath call mcp://127.0.0.1:8080 UserService.GetUserInfo '{{\"id\": 1001}}'
+  towpath call mcp://127.0.0.1:8080 OrderService.Place @order.json --timeout 2s -H tenant:acme
+  some-program | towpath call mcp://127.0.0.1:8080 Echo.Echo - --codec raw"),
+)]
+pub(crate) struct CallArgs {
+    /// Where the service is: mcp://host:port
+    #[arg(value_name = "URL")]
+    pub(crate) address: Address,
+
+    /// What to call: Service.Method
+    #[arg(value_name = "METHOD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) method: String,
+
+    /// The body: the text itself, @FILE, or - for stdin
+    ///
+    /// Without one, JSON has null and raw has nothing.
+    #[arg(value_name = "JSON|@FILE|-", allow_negative_numbers = true)]
+    pub(crate) body: Option<String>,
+
+    /// How long it may take, the connecting included: 500ms, 5s, 1m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse)]
+    pub(crate) timeout: Duration,
+
+    /// A metadata entry; can be given more than once
+    #[arg(short = 'H', long = "header", value_name = "KEY:VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+
+    /// How the body is encoded; an answer in JSON gets a line end, any other is written as it came
+    #[arg(long, value_enum, default_value_t = Codec::Json)]
+    pub(crate) codec: Codec,
+
+    /// Have the call accepted first, and wait for its outcome then
+    #[arg(long = "async", conflicts_with = "one_way")]
+    pub(crate) asynchronous: bool,
+
+    /// Want no answer: done when it is sent
+    #[arg(long)]
+    pub(crate) one_way: bool,
+}
+
+#[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct PingArgs {
+    /// Where the service is: mcp://host:port
+    #[arg(value_name = "URL")]
+    pub(crate) address: Address,
+
+    /// How many round trips
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: u32,
+
+    /// How long to wait between two
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = span::parse)]
+    pub(crate) interval: Duration,
+
+    /// How long to wait for each
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Group)]
+#[command(
+    after_help = "The first line on stdout says where it listens. SIGTERM and SIGINT drain it: what was \
+accepted is finished, and it exits with 0. RUST_LOG sets what is logged to stderr.
+
+Methods:
+  Echo.Echo                any body, which comes back in its codec
+  UserService.GetUserInfo  {\"id\": n}: a user with that id
+  Debug.Sleep              {\"ms\": n}: answers after so long
+  Debug.Fail               {\"code\": \"ORD-E-102\", \"message\": \"…\", \"cause\": \"USR-E-001\"}: that fault"
+)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Codec {
+    /// JSON; it is checked before it is sent
+    Json,
+    /// Bytes as they are
+    Raw,
+}
+
+impl Codec {
+    pub(crate) fn id(self) -> CodecId {
+        match self {
+            Codec::Json => CodecId::JSON,
+            Codec::Raw => CodecId::RAW,
+        }
+    }
+}
+
+/// `key:value`; blanks around the value are not part of it.
+fn header(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once(':').ok_or("there is no colon; it looks like tenant:acme")?;
+    towpath::Metadata::new().insert(key, value).map_err(|why| why.to_string())?;
+    Ok((key.to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn headers() {
+        assert_eq!(header("tenant:acme").unwrap(), ("tenant".into(), "acme".into()));
+        assert_eq!(header("a: b:c ").unwrap(), ("a".into(), "b:c".into()));
+        assert_eq!(header("a:").unwrap(), ("a".into(), String::new()));
+        for bad in ["", "tenant", ":acme", "Tenant:acme", "ten ant:acme"] {
+            assert!(header(bad).is_err(), "{bad}");
+        }
+    }
+}

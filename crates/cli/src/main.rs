@@ -1,0 +1,32 @@
+//! The program `towpath`: calls methods from a shell, pings services, serves a few methods to try things on.
+
+mod args;
+mod body;
+mod call;
+mod exit;
+mod ping;
+mod serve;
+mod span;
+
+use args::{Args, Command};
+use clap::Parser;
+use exit::Failure;
+use std::{future::Future, process::ExitCode};
+use tokio::runtime::Builder;
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Call(args) => run(Builder::new_current_thread(), call::run(args)),
+        Command::Ping(args) => run(Builder::new_current_thread(), ping::run(args)),
+        Command::Serve(args) => run(Builder::new_multi_thread(), serve::run(args)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(mut builder: Builder, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = builder.enable_all().build().map_err(|error| Failure::Other(error.to_string()))?;
+    runtime.block_on(work)
+}

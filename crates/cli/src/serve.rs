@@ -1,0 +1,86 @@
+//! `towpath serve`
+
+use crate::{args::ServeArgs, exit::Failure};
+use serde::{Deserialize, Serialize};
+use std::{
+    future::{Future, poll_fn},
+    io::{ErrorKind, Write, stderr, stdout},
+    task::Poll,
+    time::Duration,
+};
+use towpath::{ErrorCode, Fault, Json, Raw, Router, Server, terminated};
+use tracing_subscriber::EnvFilter;
+
+pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
+
+    let router = router().checked().map_err(|error| Failure::Other(error.to_string()))?;
+    let server = Server::builder().bind(&args.listen).await.map_err(|error| {
+        let text = format!("cannot listen on {}: {error}", args.listen);
+        if error.kind() == ErrorKind::InvalidInput { Failure::Usage(text) } else { Failure::Other(text) }
+    })?;
+
+    // Whoever reads the line may send SIGTERM at once: it is listened for before the line is written.
+    let mut stop = Box::pin(terminated());
+    let stopped = poll_fn(|cx| Poll::Ready(stop.as_mut().poll(cx).is_ready())).await;
+    let mut out = stdout();
+    writeln!(out, "listening on {}", server.local_addr())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::Other(format!("stdout cannot be written: {error}")))?;
+    if stopped {
+        return Ok(());
+    }
+    let serving = server.serve(router).with_graceful_shutdown(stop);
+    serving.await.map_err(|error| Failure::Other(error.to_string()))
+}
+
+#[derive(Deserialize)]
+struct GetUser {
+    id: u64,
+}
+
+#[derive(Serialize)]
+struct User {
+    id: u64,
+    name: String,
+    email: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Sleep {
+    ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Fail {
+    code: ErrorCode,
+    #[serde(default)]
+    message: String,
+    cause: Option<ErrorCode>,
+}
+
+fn router() -> Router {
+    Router::new()
+        .route("Echo.Echo", async |body: Raw| body)
+        .route("UserService.GetUserInfo", get_user)
+        .route("Debug.Sleep", sleep)
+        .route("Debug.Fail", fail)
+}
+
+async fn get_user(Json(GetUser { id }): Json<GetUser>) -> Json<User> {
+    Json(User { id, name: format!("User {id}"), email: format!("user{id}@example.com") })
+}
+
+async fn sleep(Json(nap): Json<Sleep>) -> Json<Sleep> {
+    tokio::time::sleep(Duration::from_millis(nap.ms)).await;
+    Json(nap)
+}
+
+async fn fail(Json(Fail { code, message, cause }): Json<Fail>) -> Result<(), Fault> {
+    let fault = Fault::new(code, message);
+    Err(match cause {
+        Some(cause) => fault.with_cause(cause),
+        None => fault,
+    })
+}
