@@ -54,7 +54,7 @@ async fn a_full_buffer_makes_the_writer_wait_and_loses_nothing() {
     time::settle().await;
     assert_eq!((writer.is_finished(), b.link().in_transit()), (false, 3));
     let mut read = Vec::new();
-    b.read_to_end(&mut read).await.unwrap();
+    timeout(ms(1_000), b.read_to_end(&mut read)).await.expect("the writer is woken").unwrap();
     writer.await.unwrap().unwrap();
     assert_eq!(read, text);
 }
