@@ -46,12 +46,12 @@ impl OutQueue {
 
     /// Appends a body behind the head that was just appended to `buf`.
     #[inline]
-    pub(crate) fn body(&mut self, body: Bytes) {
+    pub(crate) fn body(&mut self, body: &Bytes) {
         if body.len() < BY_REFERENCE {
-            self.buf.extend_from_slice(&body);
+            self.buf.extend_from_slice(body);
         } else {
             self.large_bytes += body.len();
-            self.large.push((self.buf.len(), body));
+            self.large.push((self.buf.len(), body.clone()));
         }
     }
 
@@ -208,7 +208,7 @@ mod tests {
                 want.extend_from_slice(&head);
                 want.extend_from_slice(&body);
                 target.buf.extend_from_slice(&head);
-                target.body(body);
+                target.body(&body);
             }
             queue.append(&mut tail);
             prop_assert_eq!(queue.len(), want.len());

@@ -25,7 +25,7 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
 }
 
 /// Swaps a context in; the guard swaps it back, on unwinding too.
-fn enter(context: &mut Option<Context>) -> impl Drop + '_ {
+fn swap_in(context: &mut Option<Context>) -> impl Drop + '_ {
     struct Guard<'a>(&'a mut Option<Context>);
     impl Drop for Guard<'_> {
         fn drop(&mut self) {
@@ -56,7 +56,7 @@ impl<F: Future> Future for InContext<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _guard = enter(this.context);
+        let _guard = swap_in(this.context);
         this.future.poll(cx)
     }
 }
@@ -93,15 +93,64 @@ pub fn scope<F: Future>(context: Context, future: F) -> InContext<F> {
     InContext { context: Some(context), future }
 }
 
-/// Runs a piece of a handler in its call's context, without making a future of it: what [`scope`] does for
-/// one poll. Servers use this for the part of a call that is done at once.
+/// Enters a call's context without making a future of it: what [`scope`] does for one poll. Servers use
+/// this for the part of a call that is done at once. The context is copied straight to its place: copies
+/// are what such a short call would spend most of its time with.
 #[inline]
-pub fn within<R>(context: &mut Option<Context>, piece: impl FnOnce() -> R) -> R {
+pub fn enter(context: &Context) -> Entered {
     if !SERVES.load(Relaxed) {
         SERVES.store(true, Relaxed);
     }
-    let _guard = enter(context);
-    piece()
+    let outer = CURRENT.try_with(|current| {
+        let mut current = current.borrow_mut();
+        match &mut *current {
+            None => {
+                *current = Some(context.clone());
+                None
+            }
+            Some(outer) => Some(mem::replace(outer, context.clone())),
+        }
+    });
+    Entered { outer: outer.unwrap_or_default(), left: false }
+}
+
+/// A context is entered until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it leaves the context at once"]
+pub struct Entered {
+    outer: Option<Context>,
+    left: bool,
+}
+
+impl Entered {
+    /// Leaves the context, and hands it out.
+    pub fn leave(mut self) -> Context {
+        self.left = true;
+        self.exit().unwrap_or_default()
+    }
+
+    #[inline]
+    fn exit(&mut self) -> Option<Context> {
+        CURRENT
+            .try_with(|current| {
+                let mut current = current.borrow_mut();
+                match self.outer.take() {
+                    None => current.take(),
+                    Some(outer) => current.replace(outer),
+                }
+            })
+            .ok()
+            .flatten()
+    }
+}
+
+impl Drop for Entered {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.left {
+            self.exit();
+        }
+    }
 }
 
 /// Whether a handler has run in this process.
@@ -173,6 +222,21 @@ mod tests {
         .await;
         assert_eq!(seen, deadline);
         assert_eq!(Request::new("A.B", ()).context().deadline(), None);
+    }
+
+    #[test]
+    fn entering_nests_and_leaves() {
+        let (a, b) = (with_deadline(1), with_deadline(2));
+        let current = || Context::inherit().deadline();
+        {
+            let _a = enter(&a);
+            assert_eq!(current(), a.deadline());
+            let b_scope = enter(&b);
+            assert_eq!(current(), b.deadline());
+            assert_eq!(b_scope.leave().deadline(), b.deadline());
+            assert_eq!(current(), a.deadline());
+        }
+        assert_eq!(current(), None);
     }
 
     #[tokio::test]

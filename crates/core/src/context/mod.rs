@@ -4,7 +4,7 @@ mod current;
 mod trace;
 
 pub(crate) use current::with_current;
-pub use current::{InContext, Scope, background, in_server, report_missing, scope, spawn, within};
+pub use current::{Entered, InContext, Scope, background, enter, in_server, report_missing, scope, spawn};
 pub use trace::{SpanId, TraceContext, TraceId};
 
 use bytes::Bytes;

@@ -110,10 +110,11 @@ impl Service<Request> for Connection {
 
     /// Ready while calls can be made.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match &self.shared.lock().closing {
-            None => Poll::Ready(Ok(())),
-            Some(error) => Poll::Ready(Err(error.clone())),
+        if self.shared.is_open() {
+            return Poll::Ready(Ok(()));
         }
+        let closing = self.shared.lock().closing.clone();
+        Poll::Ready(Err(closing.unwrap_or_else(|| self.shared.error(ErrorKind::ConnectionLost))))
     }
 
     /// The call is sent when its future is first polled.

@@ -136,25 +136,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Err(error) => return Err(error.into()),
             };
             match kind {
-                kind::RESPONSE | kind::PUSH => match towpath_codec::decode_response(payload) {
-                    Ok((id, mut response)) => {
-                        response.set_completed(now);
-                        if kind == kind::PUSH
-                            && let Some(slot) = state.table.get(id)
-                        {
-                            // Its ACK came before, or it should have.
-                            slot.phase = Phase::Accepted;
-                        }
-                        self.wakers.extend(state.table.complete(id, Ok(response)));
-                    }
-                    Err(error) => {
-                        let ResponseError::Malformed { id, .. } = error else {
+                kind::RESPONSE | kind::PUSH => {
+                    let decoded = towpath_codec::decode_response(payload);
+                    let id = match &decoded {
+                        Ok((id, _)) | Err(ResponseError::Malformed { id, .. }) => *id,
+                        Err(error @ ResponseError::NoId) => {
                             return Err(End::Violation(GoAwayReason::Malformed, error.to_string()));
-                        };
-                        let broken = Error::from(error).at(self.shared.peer.clone());
-                        self.wakers.extend(state.table.complete(id, Err(broken)));
+                        }
+                    };
+                    // Nobody waits any more: it has crossed a cancellation.
+                    let Some(slot) = state.table.get(id).filter(|slot| slot.outcome.is_none()) else {
+                        continue;
+                    };
+                    if kind == kind::PUSH {
+                        // Its ACK came before, or it should have.
+                        slot.phase = Phase::Accepted;
                     }
-                },
+                    slot.deadline = None;
+                    slot.outcome = Some(match decoded {
+                        Ok((_, mut response)) => {
+                            response.set_completed(now);
+                            Ok(response)
+                        }
+                        Err(error) => Err(Error::from(error).at(self.shared.peer.clone())),
+                    });
+                    self.wakers.extend(slot.waker.take());
+                }
                 kind::ACK => {
                     let id = call_id(&payload)?;
                     if let Some(slot) = state.table.get(id).filter(|slot| slot.phase == Phase::Sent) {
@@ -398,7 +405,7 @@ fn going_away(shared: &Shared, state: &mut State, wakers: &mut Vec<Waker>, goawa
         let begun = matches!(slot.phase, Phase::Sent | Phase::Accepted) && slot.id <= last_id;
         (!begun).then(|| Err(error.clone()))
     });
-    state.closing.get_or_insert(error);
+    shared.close(state, error);
     wakers.append(&mut state.watchers);
 }
 

@@ -95,7 +95,7 @@ impl Future for ResponseFuture {
                         return Poll::Ready(Ok(response));
                     }
                     let accepted = slot.phase == Phase::Accepted;
-                    let Some((_, Some(outcome))) = state.table.leave(id) else { return Poll::Pending };
+                    let Some(outcome) = state.table.fetch(id) else { return Poll::Pending };
                     let next = this.shared.next_in_line(&mut state);
                     drop(state);
                     wake(next);

@@ -5,7 +5,7 @@ use crate::out::OutQueue;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Relaxed},
     },
     task::{Poll, Waker},
     time::Duration,
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     handles: AtomicUsize,
     pub(crate) peer: Arc<str>,
     max_buffered: usize,
+    /// As `closing` is set in the state: readiness is asked for before every call.
+    closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,7 @@ impl Shared {
             handles: AtomicUsize::new(1),
             peer,
             max_buffered,
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -114,6 +117,18 @@ impl Shared {
 
     pub(crate) fn has_handles(&self) -> bool {
         self.handles.load(Relaxed) > 0
+    }
+
+    /// Takes no new calls, for this reason or for the one before it.
+    pub(crate) fn close(&self, state: &mut State, error: Error) {
+        state.closing.get_or_insert(error);
+        self.closed.store(true, Relaxed);
+    }
+
+    /// A hint: a call may find out otherwise, and says so itself.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        !self.closed.load(Relaxed)
     }
 
     pub(crate) fn error(&self, kind: ErrorKind) -> Error {
@@ -243,7 +258,7 @@ impl Shared {
             Some(Err(error.clone().with_processed(processed)))
         });
         state.dead = true;
-        state.closing.get_or_insert_with(|| error.clone());
+        self.close(state, error.clone());
         state.out = OutQueue::default();
         state.one_way.clear();
         wakers.extend(state.pings.drain(..).map(|ping| ping.waker));
@@ -274,10 +289,10 @@ impl State {
         timeout_ms: u32,
         request: &mut Option<Request>,
     ) -> Result<(), Error> {
-        let Some(call) = request.take() else { return Ok(()) };
+        let Some(call) = request.as_ref() else { return Ok(()) };
         let before = self.out.buf.len();
         let encoded =
-            towpath_codec::put_request_head(&mut self.out.buf, id, timeout_ms, &call).and_then(|()| {
+            towpath_codec::put_request_head(&mut self.out.buf, id, timeout_ms, call).and_then(|()| {
                 let len = self.out.buf.len() - before - towpath_codec::HEADER_LEN + call.body().len();
                 match u32::try_from(len) {
                     Ok(len) if len <= self.max_payload => Ok(()),
@@ -292,7 +307,9 @@ impl State {
         if call.mode() == Mode::OneWay {
             self.one_way.push(id);
         }
-        self.out.body(call.into_body());
+        self.out.body(call.body());
+        // Dropped where it stands; moving it out would cost more than all the rest here.
+        *request = None;
         self.pushed = id;
         self.queued += 1;
         Ok(())

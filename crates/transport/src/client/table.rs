@@ -213,6 +213,18 @@ impl Table {
         Some((phase, outcome))
     }
 
+    /// Frees the slot of a call that has its outcome, and hands that out.
+    #[inline]
+    pub(crate) fn fetch(&mut self, id: u64) -> Option<Outcome> {
+        let slot = self.get(id)?;
+        let outcome = slot.outcome.take()?;
+        let waited = slot.phase == Phase::Refused;
+        slot.phase = Phase::Vacant;
+        self.free.push((id & INDEX_MASK) as u32);
+        self.taken -= usize::from(!waited);
+        Some(outcome)
+    }
+
     /// Whether somebody waits whose turn it is.
     #[inline]
     pub(crate) fn has_turn(&self) -> bool {
@@ -421,6 +433,11 @@ mod tests {
                     Step::Answer(n) => if let Some(id) = pick(&calls, n, &[Sent]) {
                         table.complete(id, answer());
                         prop_assert!(table.get(id).unwrap().outcome.is_some());
+                        if n % 2 == 0 {
+                            prop_assert!(table.fetch(id).is_some() && table.fetch(id).is_none());
+                            calls.remove(&id);
+                            gone.push(id);
+                        }
                     },
                     Step::Stale => for id in &gone {
                         prop_assert!(table.complete(*id, answer()).is_none());

@@ -44,12 +44,12 @@ pub(crate) fn put(
     out: &mut OutQueue,
     kind: u8,
     id: u64,
-    response: Response,
+    response: &Response,
     codec: CodecId,
     max_payload: u32,
 ) {
     let before = out.buf.len();
-    let encoded = towpath_codec::put_response_head(&mut out.buf, kind, id, &response).and_then(|()| {
+    let encoded = towpath_codec::put_response_head(&mut out.buf, kind, id, response).and_then(|()| {
         let len = out.buf.len() - before - towpath_codec::HEADER_LEN + response.body().len();
         match u32::try_from(len) {
             Ok(len) if len <= max_payload => Ok(()),
@@ -57,7 +57,7 @@ pub(crate) fn put(
         }
     });
     match encoded {
-        Ok(()) => out.body(response.into_body()),
+        Ok(()) => out.body(response.body()),
         Err(error) => {
             out.buf.truncate(before);
             too_large(out, kind, id, codec, &error);
@@ -72,6 +72,6 @@ fn too_large(out: &mut OutQueue, kind: u8, id: u64, codec: CodecId, error: &Enco
         .because(format!("the answer cannot be sent: {error}"));
     let response = refusal(&error, codec, None);
     if towpath_codec::put_response_head(&mut out.buf, kind, id, &response).is_ok() {
-        out.body(response.into_body());
+        out.body(response.body());
     }
 }

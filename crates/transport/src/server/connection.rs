@@ -21,7 +21,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{self, Poll, Waker, ready},
     time::Duration,
 };
 use tokio::{
@@ -29,10 +29,12 @@ use tokio::{
     time::Instant,
 };
 use tower_service::Service;
-use towpath_codec::{ControlError, FrameError, GoAway, GoAwayReason, Limits, RequestError, Settings, kind};
+use towpath_codec::{
+    ControlError, DecodedRequest, FrameError, GoAway, GoAwayReason, Limits, RequestError, Settings, kind,
+};
 use towpath_core::{
-    Acceptance, BoxError, CodecId, Error, ErrorKind, Mode, Processed, Request, Response,
-    context::{Scope, within},
+    Acceptance, BoxError, CodecId, Context, Error, ErrorKind, Mode, Processed, Request, Response,
+    context::{self, Scope},
 };
 
 /// Serves one connection; a future to be spawned or awaited. It ends with the connection.
@@ -86,6 +88,8 @@ struct Times {
     /// Since when the peer has taken nothing, and how far it had come.
     half_written: Option<(Instant, usize)>,
 }
+
+type Decoded = Result<DecodedRequest, RequestError>;
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -165,7 +169,7 @@ where
     }
 
     /// One wake-up. An error ends the connection.
-    fn run(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    fn run(&mut self, cx: &mut task::Context<'_>) -> Result<(), End> {
         if let Stage::Fresh = self.stage {
             self.stage = Stage::Open;
             self.look_around()?;
@@ -193,7 +197,7 @@ where
 
     /// One read, and the work that came with it. `false`: there is nothing to read now, or there is too
     /// much unfinished to read more.
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+    fn read(&mut self, cx: &mut task::Context<'_>) -> Result<bool, End> {
         if self.is_full() {
             return Ok(false);
         }
@@ -293,7 +297,8 @@ where
     fn request(&mut self, payload: Bytes, arrival: Instant, nth: usize) -> Result<(), End> {
         let bytes = payload.len();
         let limits = Limits { max_metadata: self.config.max_metadata, allow_compressed: false };
-        let decoded = towpath_codec::decode_request(payload, &limits);
+        // A request is a few hundred bytes: it stays where it is until the service takes it.
+        let mut decoded = towpath_codec::decode_request(payload, &limits);
         let id = match &decoded {
             Ok(decoded) => decoded.id,
             Err(RequestError::Malformed { id, .. }) => *id,
@@ -304,33 +309,32 @@ where
         }
         self.last_id = id;
         self.times.last_call = arrival;
-        let decoded = match decoded {
-            Ok(decoded) => decoded,
+        let call = match &mut decoded {
+            Ok(call) => call,
             Err(error) => {
                 let error = Error::new(ErrorKind::Malformed).because(error.to_string());
-                self.put(id, answer::refusal(&error, CodecId::JSON, None), CodecId::JSON);
+                self.put(id, &answer::refusal(&error, CodecId::JSON, None), CodecId::JSON);
                 return Ok(());
             }
         };
-        let mut request = decoded.request;
-        if decoded.timeout_ms > 0 {
-            let deadline = arrival + Duration::from_millis(decoded.timeout_ms.into());
-            request.context_mut().set_deadline(Some(deadline));
-            request.context_mut().set_stamp(Some(arrival));
+        if call.timeout_ms > 0 {
+            let deadline = arrival + Duration::from_millis(call.timeout_ms.into());
+            call.request.context_mut().set_deadline(Some(deadline));
+            call.request.context_mut().set_stamp(Some(arrival));
             // The work before it in the same read may have used up its time.
             if nth > 1 && Instant::now() >= deadline {
                 let error = Error::new(ErrorKind::DeadlineExceeded)
                     .with_processed(Processed::No)
                     .because("it had passed before the work could begin");
-                self.refuse_call(id, &request, &error);
+                self.refuse_call(id, &call.request, &error);
                 return Ok(());
             }
         }
         if let Some(kind) = self.refusal() {
-            self.refuse_call(id, &request, &Error::new(kind));
+            self.refuse_call(id, &call.request, &Error::new(kind));
             return Ok(());
         }
-        self.dispatch(id, request, bytes);
+        self.dispatch(id, &mut decoded, bytes);
         Ok(())
     }
 
@@ -351,36 +355,31 @@ where
     #[cold]
     fn refuse_call(&mut self, id: u64, request: &Request, error: &Error) {
         if request.mode() != Mode::OneWay {
-            self.put(id, answer::refusal(error, request.codec(), Some(request.context())), request.codec());
+            self.put(id, &answer::refusal(error, request.codec(), Some(request.context())), request.codec());
         }
     }
 
-    fn put(&mut self, id: u64, response: Response, codec: CodecId) {
+    fn put(&mut self, id: u64, response: &Response, codec: CodecId) {
         answer::put(&mut self.writing, kind::RESPONSE, id, response, codec, self.peer_max_payload);
     }
 
     /// Lets the service begin. What is done at once is answered at once.
     #[inline]
-    fn dispatch(&mut self, id: u64, mut request: Request, bytes: usize) {
+    fn dispatch(&mut self, id: u64, decoded: &mut Decoded, bytes: usize) {
+        let Ok(DecodedRequest { request, .. }) = decoded else { return };
         let (mode, codec) = (request.mode(), request.codec());
-        let call =
-            Call { mode, codec, accepted: false, context: request.context().clone(), bytes, task: None };
-        let call = if mode == Mode::Async {
+        let of = |context: Context| Call { mode, codec, accepted: false, context, bytes, task: None };
+        if mode == Mode::Async {
             // It stands in the table from the beginning: its acceptance may come at any time.
             let shared = self.shared.clone();
             request.extensions_mut().insert(Acceptance::new(move || shared.accept(id)));
-            self.enter(id, call.clone());
-            call
-        } else {
-            call
-        };
-        let mut context = Some(call.context.clone());
+            self.enter(id, of(request.context().clone()));
+        }
+        let entered = context::enter(request.context());
         let (place, service) = (&mut self.place, &mut self.service);
-        let polled =
-            catch_unwind(AssertUnwindSafe(|| within(&mut context, || begin(place, service, request))));
-        let result = match polled {
+        let result = match catch_unwind(AssertUnwindSafe(|| begin(place, service, decoded))) {
             Ok(Poll::Ready(result)) => result,
-            Ok(Poll::Pending) => return self.move_aside(id, call, mode),
+            Ok(Poll::Pending) => return self.move_aside(id, of(entered.leave())),
             Err(panic) => {
                 self.service = self.origin.clone();
                 Err(panicked(&*panic))
@@ -391,11 +390,16 @@ where
             self.place = Place::new();
         }
         match mode {
-            Mode::Unary => {
-                let response =
-                    result.unwrap_or_else(|error| answer::failure(error, codec, Some(&call.context)));
-                self.put(id, response, codec);
-            }
+            // By reference: a response is large, and has been moved often enough.
+            Mode::Unary => match &result {
+                Ok(response) => self.put(id, response, codec),
+                Err(_) => {
+                    let context = entered.leave();
+                    if let Err(error) = result {
+                        self.put(id, &answer::failure(error, codec, Some(&context)), codec);
+                    }
+                }
+            },
             Mode::Async => self.shared.finish(id, result),
             _ => {}
         }
@@ -410,10 +414,10 @@ where
     }
 
     /// A pending call goes on in a task of its own.
-    fn move_aside(&mut self, id: u64, call: Call, mode: Mode) {
+    fn move_aside(&mut self, id: u64, call: Call) {
         let place = mem::replace(&mut self.place, Place::new());
         let aside = Aside::new(place.with_context(call.context.clone()), self.shared.clone(), id);
-        if mode != Mode::Async {
+        if call.mode != Mode::Async {
             self.enter(id, call);
         }
         let task = tokio::spawn(aside).abort_handle();
@@ -424,7 +428,7 @@ where
     }
 
     /// Writes what is there, until there is nothing or the socket is full.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    fn write(&mut self, cx: &mut task::Context<'_>) -> Result<(), End> {
         loop {
             let idle = {
                 let mut state = self.shared.lock();
@@ -567,12 +571,16 @@ impl<T, S: Service<Request>> ServerConnection<T, S> {
 
 /// The first poll of a call, by nobody's waker: if it is pending, its own task polls it again.
 #[inline]
-fn begin<S>(place: &mut Place<S>, service: &mut S, request: Request) -> Poll<Result<Response, BoxError>>
+fn begin<S>(place: &mut Place<S>, service: &mut S, decoded: &mut Decoded) -> Poll<Result<Response, BoxError>>
 where
     S: Service<Request, Response = Response, Error: Into<BoxError>> + Clone,
 {
-    let mut cx = Context::from_waker(Waker::noop());
-    place.set(match service.poll_ready(&mut cx) {
+    let mut cx = task::Context::from_waker(Waker::noop());
+    let ready = service.poll_ready(&mut cx);
+    let Ok(DecodedRequest { request, .. }) = mem::replace(decoded, Err(RequestError::NoId)) else {
+        return Poll::Pending;
+    };
+    place.set(match ready {
         Poll::Ready(Ok(())) => CallFuture::Running { future: service.call(request) },
         Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
         // The clone that waits for its turn goes with the call, so that its turn is not lost.
@@ -609,7 +617,7 @@ where
 {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         if !matches!(this.stage, Stage::Ending(_)) {
             match this.run(cx) {

@@ -109,7 +109,7 @@ impl State {
             }
             _ => kind::RESPONSE,
         };
-        answer::put(&mut self.out, kind, id, response, call.codec, self.max_payload);
+        answer::put(&mut self.out, kind, id, &response, call.codec, self.max_payload);
     }
 
     pub(crate) fn insert(&mut self, id: u64, call: Call) {
