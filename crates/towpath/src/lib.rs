@@ -54,12 +54,14 @@ pub use client::{Accepted, CallError, CallRequest, Client, ClientBuilder, Client
 pub use server::{Server, ServerBuilder};
 
 pub use towpath_core::{
-    Backoff, BoxError, Class, Classify, CodecId, Context, DefaultClassify, Error, ErrorCode, ErrorKind,
-    Fault, HasContext, Jitter, Metadata, Method, Mode, Observe, OnReject, Priority, Processed, Request,
-    Response, Status, context, fault_codes, metadata,
+    Acceptance, Answer, Backoff, BoxError, Budget, BudgetConfig, Change, Class, Classify, Clock, CodecId,
+    Context, Declared, DefaultClassify, Discover, Endpoint, EndpointId, EndpointState, EndpointStatus, Error,
+    ErrorCode, ErrorKind, Extensions, Fault, HasContext, Jitter, Level, Load, Metadata, Method, Mode,
+    NewService, Observe, OnReject, Priority, Processed, Request, Response, Status, Traits, Verdict, context,
+    fault_codes, metadata,
 };
 pub use towpath_transport::{
-    Address, ClientConfig, Connection, Drain, InvalidAddress, InvalidConfig, Outcome, Serve, ServerConfig,
+    Address, ClientConfig, Connection, InvalidAddress, InvalidConfig, Outcome, Serve, ServerConfig,
     router::{self, Extension, IntoResponse, Json, Protobuf, Raw, Router, State, Typed},
     terminated,
 };

@@ -60,6 +60,7 @@ impl Reconnect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fastrand::Rng;
     use proptest::prelude::*;
     use towpath_core::Jitter;
 

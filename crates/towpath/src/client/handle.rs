@@ -41,6 +41,31 @@ use towpath_core::{BoxError, Error, Request, Response};
 /// # }
 /// ```
 ///
+/// In axum it is a field of the state:
+///
+/// ```
+/// use axum::{extract::{Path, State}, routing::get};
+/// use serde_json::{Value, json};
+/// use towpath::Client;
+///
+/// #[derive(Clone)]
+/// struct App {
+///     users: Client,
+/// }
+///
+/// async fn user(State(app): State<App>, Path(id): Path<u64>) -> Result<axum::Json<Value>, String> {
+///     let user = app.users.call("UserService.GetUserInfo", &json!({"id": id})).await;
+///     user.map(axum::Json).map_err(|error| error.to_string())
+/// }
+///
+/// # fn main() -> Result<(), towpath::Error> {
+/// let app = App { users: Client::connect_lazy("mcp://127.0.0.1:8080")? };
+/// let site: axum::Router = axum::Router::new().route("/users/{id}", get(user)).with_state(app);
+/// # drop(site);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// It is a `tower::Service<Request>` as well: put layers around it, or have a router pass calls on to it.
 #[derive(Clone)]
 pub struct Client {

@@ -1,5 +1,6 @@
 //! A server to call.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub)] // no test uses all of it
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
