@@ -1,0 +1,130 @@
+//! An echo client and server, for comparing towpath with others under the same load: a closed loop of
+//! `--inflight` callers over `--conns` connections.
+//!
+//! ```text
+//! towpath-echo server --addr 127.0.0.1:7777 [--rt current|multi:N] [--stack bare|full]
+//! towpath-echo client --addr 127.0.0.1:7777 [--conns C] [--inflight N] [--payload BYTES] [--seconds S]
+//!                     [--warmup S] [--server-pid PID] [--rt current|multi:N] [--stack bare|full]
+//! ```
+//!
+//! `bare` is the transport with tower services on both sides; `full` is the facade's ready-made client
+//! and server. The client prints one line of JSON.
+
+mod args;
+mod meter;
+
+use args::{Args, Side, Stack};
+use bytes::Bytes;
+use meter::Meter;
+use std::{
+    future::{Ready, ready},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tower::{Service, ServiceExt};
+use towpath_core::{BoxError, Error, Request, Response};
+use towpath_transport::{Address, ClientConfig, Connection, Server, ServerConfig, terminated};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Answers with what it was sent.
+#[derive(Clone)]
+struct Echo;
+
+impl Service<Request> for Echo {
+    type Response = Response;
+    type Error = Error;
+    type Future = Ready<Result<Response, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let codec = request.codec();
+        let mut response = Response::new(request.into_body());
+        response.set_codec(codec);
+        ready(Ok(response))
+    }
+}
+
+async fn serve(args: Args) -> Result<(), Failure> {
+    let server = Server::bind(args.addr, ServerConfig::default()).await?;
+    server.serve(Echo).with_graceful_shutdown(terminated()).await?;
+    meter::print_server();
+    Ok(())
+}
+
+async fn call(args: Args) -> Result<(), Failure> {
+    let address = Address::from(args.addr);
+    match args.stack {
+        Stack::Bare => {
+            let mut connections = Vec::new();
+            for _ in 0..args.conns {
+                connections.push(Connection::connect(&address, &ClientConfig::default()).await?);
+            }
+            drive(args, connections).await
+        }
+        Stack::Full => {
+            let mut clients = Vec::new();
+            for _ in 0..args.conns {
+                clients.push(towpath::Client::connect(&address.to_string()).await?);
+            }
+            drive(args, clients).await
+        }
+    }
+}
+
+/// Each caller calls again as soon as it is answered.
+async fn drive<S>(args: Args, services: Vec<S>) -> Result<(), Failure>
+where
+    S: Service<Request, Response = Response> + Clone + Send + 'static,
+    S::Error: Into<BoxError> + Send,
+    S::Future: Send,
+{
+    let body = Bytes::from(vec![7u8; args.payload]).clone();
+    let meter = Meter::new();
+    let mut callers = Vec::new();
+    for i in 0..args.inflight {
+        let (mut service, body, meter) = (services[i % services.len()].clone(), body.clone(), meter.clone());
+        callers.push(tokio::spawn(async move {
+            let mut lap = meter.lap();
+            while !meter.is_over() {
+                let request = Request::new("Echo.Echo", body.clone());
+                let response =
+                    service.ready().await.map_err(Into::into)?.call(request).await.map_err(Into::into)?;
+                if response.body().len() != body.len() {
+                    return Err(BoxError::from("the echo is not what was sent"));
+                }
+                lap.record();
+            }
+            Ok(())
+        }));
+    }
+    tokio::time::sleep(Duration::from_secs_f64(args.warmup)).await;
+    let window = meter.start(args.server_pid);
+    tokio::time::sleep(Duration::from_secs_f64(args.seconds)).await;
+    meter.finish(window, &args);
+    for caller in callers {
+        caller.await??;
+    }
+    Ok(())
+}
+
+async fn run(args: Args) -> Result<(), Failure> {
+    match args.side {
+        Side::Server => serve(args).await,
+        Side::Client => call(args).await,
+    }
+}
+
+fn main() -> Result<(), Failure> {
+    let args = Args::from_env()?;
+    let workers = args.workers;
+    let runtime = match workers {
+        None => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        Some(n) => tokio::runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build()?,
+    };
+    // Spawned, so that with several workers nothing runs on a thread that is none of them.
+    runtime.block_on(async { tokio::spawn(run(args)).await? })
+}
