@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, timeout_at};
-use towpath::{Client, CodecId, Response};
+use towpath::{Client, CodecId, Fault, Response};
 
 /// How long a connect may take, where the deadline leaves as much.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -41,7 +41,13 @@ pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
 /// The result on stdout, or the fault, as it came.
 fn show(response: &Response) -> Result<(), Failure> {
     if response.is_fault() {
-        return Err(Failure::Fault(response.body().to_vec()));
+        return Err(match Fault::from_response(response) {
+            Ok(_) if response.codec() == CodecId::JSON => Failure::Fault(response.body().to_vec()),
+            Ok(fault) => Failure::Fault(fault.to_json().to_vec()),
+            Err(why) => {
+                Failure::Other(format!("the service answered with a fault that cannot be read: {why}"))
+            }
+        });
     }
     let mut out = stdout().lock();
     let written = out.write_all(response.body()).and_then(|()| {

@@ -121,6 +121,21 @@ async fn calls_wait_for_a_service_that_comes_late() {
 }
 
 #[tokio::test]
+async fn what_was_waited_is_not_left_for_the_callee() {
+    let address = dead().await;
+    let client = Client::connect_lazy(url(address)).unwrap();
+    let own = client.request("Debug.Left").timeout(Duration::from_secs(5)).send::<Option<u64>>();
+    let inherited = client.call::<Option<u64>>("Debug.Left", &());
+    let (own, inherited) = (tokio::spawn(own), tokio::spawn(inherited));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let _server = serve_at(address, router()).await;
+    let left = soon(own).await.unwrap().unwrap().unwrap();
+    assert!((1..=4_400).contains(&left), "{left} ms of 5 s after 600 ms");
+    let left = soon(inherited).await.unwrap().unwrap().unwrap();
+    assert!((1..=9_400).contains(&left), "{left} ms of 10 s after 600 ms");
+}
+
+#[tokio::test]
 async fn a_lost_connection_is_made_again() {
     let mut server = serve(router()).await;
     let address = server.address;

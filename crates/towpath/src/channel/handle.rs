@@ -9,7 +9,7 @@ use tokio::{
     runtime::Handle,
     time::{Instant, timeout_at},
 };
-use towpath_core::{Error, ErrorKind, context};
+use towpath_core::{Error, ErrorKind};
 use towpath_transport::Connection;
 
 /// A way to one address that mends itself: at most one connection at a time, made at first use, and made
@@ -131,8 +131,7 @@ impl Channel {
             return Err(error.because("it needs a tokio runtime, and there is none here"));
         };
         if self.core().begin() {
-            // It outlives the call that happens to be the first, and its context is not for it.
-            runtime.spawn(context::background(task::run(self.core().clone())));
+            runtime.spawn(task::run(self.core().clone()));
         }
         Ok(())
     }

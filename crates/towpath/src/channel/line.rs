@@ -89,3 +89,41 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn core() -> Core {
+        let (address, config) = (Address::new("10.0.0.1", 80), ClientConfig::default());
+        Core::new(Target { address, config, backoff: Backoff::default() })
+    }
+
+    #[test]
+    fn who_waited_in_vain_is_told_why() {
+        let core = core();
+        assert!(core.begin() && !core.begin(), "one of two begins");
+        let vain = core.never_connected();
+        assert_eq!((vain.kind(), vain.processed()), (ErrorKind::DeadlineExceeded, Processed::No), "{vain}");
+
+        let since = Instant::now();
+        let refused = Error::new(ErrorKind::ConnectFailed).because("refused");
+        assert!(core.set(Line::Connecting { since, last_error: Some(refused) }));
+        let vain = core.never_connected();
+        assert_eq!((vain.kind(), vain.detail()), (ErrorKind::ConnectFailed, "refused"));
+
+        let lost = Error::new(ErrorKind::ConnectionLost);
+        assert!(core.set(Line::Connecting { since, last_error: Some(lost) }));
+        let vain = core.never_connected();
+        assert_eq!((vain.kind(), vain.processed()), (ErrorKind::ConnectFailed, Processed::No), "{vain}");
+        assert!(vain.to_string().contains("mcp://10.0.0.1:80"), "{vain}");
+    }
+
+    #[test]
+    fn closed_is_closed() {
+        let core = core();
+        core.close();
+        assert!(!core.begin() && !core.set(Line::Idle));
+        assert!(matches!(*core.line.borrow(), Line::Closed));
+    }
+}
