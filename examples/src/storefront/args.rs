@@ -1,0 +1,99 @@
+//! The command line.
+
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+
+/// A shop of four services, three replicas each, that places a day's orders over MCP on loopback.
+///
+/// Exit: 0 the day is done and the books balance, 1 they do not, 2 the command line or a file is not usable.
+#[derive(Parser, Debug, Clone)]
+#[command(name = "storefront", version)]
+pub(crate) struct Args {
+    /// The orders, in the form of the UCI Online Retail data set; without it, a made-up day.
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) orders: Option<PathBuf>,
+
+    /// Units of every article at the start of the day.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(0..=1_000_000_000_000))]
+    pub(crate) stock: i64,
+
+    /// Plays the day so many times, with fresh order ids and the stock that is left.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) repeat: u32,
+
+    /// Orders on their way at a time; with 1, each waits for the one before.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) inflight: u32,
+
+    /// Which resilience policies the clients have.
+    #[arg(long, value_name = "none|full", default_value = "full", value_enum)]
+    pub(crate) policies: Policies,
+
+    /// What goes wrong on purpose.
+    #[arg(long, value_name = "none|default|FILE.toml", default_value = "none")]
+    pub(crate) faults: Faults,
+
+    /// Where to write the report as JSON.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Seed of the made-up day and of the faults.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// Which resilience policies the clients have.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policies {
+    /// One attempt at one replica; what fails has failed.
+    None,
+    /// Attempts with a time-out each, at another replica after a failure, where that is safe.
+    Full,
+}
+
+impl Policies {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Policies::None => "none",
+            Policies::Full => "full",
+        }
+    }
+}
+
+/// What goes wrong on purpose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Faults {
+    None,
+    Default,
+    File(PathBuf),
+}
+
+impl From<&str> for Faults {
+    fn from(text: &str) -> Self {
+        match text {
+            "none" => Faults::None,
+            "default" => Faults::Default,
+            file => Faults::File(file.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_manual() {
+        let args = Args::parse_from(["storefront"]);
+        assert_eq!((args.stock, args.repeat, args.inflight, args.seed), (1_000_000, 1, 16, 1));
+        assert_eq!((args.policies, args.faults, args.orders), (Policies::Full, Faults::None, None));
+        let args = Args::parse_from(["storefront", "--faults", "bad day.toml", "--policies=none"]);
+        assert_eq!((args.policies, args.faults), (Policies::None, Faults::File("bad day.toml".into())));
+    }
+}

@@ -1,0 +1,197 @@
+//! The storefront: a shop of four services, three replicas each, that places a day's orders over loopback
+//! sockets, while replicas die, turn slow, fail and lose connections, and whose books balance in the evening.
+//!
+//! `play` gives the orders to the order `services`, which call the others through `policy`; what they keep is
+//! in `books`. `faults` says what goes wrong, `trouble` does it to the `replica`s. In the end `ledger` holds
+//! the books against each other, and `report` tells.
+
+mod args;
+mod books;
+mod day;
+mod faults;
+mod ledger;
+mod play;
+mod policy;
+mod replica;
+mod report;
+mod services;
+mod shop;
+mod trouble;
+
+use args::{Args, Faults};
+use clap::Parser as _;
+use day::Order;
+use faults::Plan;
+use indicatif::{ProgressBar, ProgressStyle};
+use ledger::Fate;
+use play::Played;
+use report::{FaultsSeen, Latency, Orders, Reason, Report};
+use shop::{Setup, Shop};
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, Write},
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+use tokio::time::Instant;
+use towpath::BoxError;
+use trouble::Trouble;
+
+/// Runs the storefront with a command line, the program's name first. The table goes to `out`, what is wrong
+/// to `err`; a progress bar goes to the process's standard error, if that is a terminal.
+///
+/// Returns the exit code: 0 the day is done and the books balance, 1 they do not (or the shop could not be
+/// opened), 2 the command line or a file is not usable.
+pub fn run<I>(arguments: I, out: &mut dyn Write, err: &mut dyn Write) -> u8
+where
+    I: IntoIterator<Item: Into<OsString> + Clone>,
+{
+    let outcome = match Args::try_parse_from(arguments) {
+        Ok(args) => day_of(&args).and_then(|day| carry_out(args, day)),
+        Err(error) => {
+            // Help is asked for, and goes where it can be paged.
+            if error.use_stderr() {
+                let _ = write!(err, "{error}");
+                return 2;
+            }
+            let _ = write!(out, "{error}");
+            return 0;
+        }
+    };
+    match outcome {
+        Ok(report) => {
+            let _ = write!(out, "{report}");
+            if report.ledger_ok { 0 } else { 1 }
+        }
+        Err(Stop { code, why }) => {
+            let _ = writeln!(err, "storefront: {why}");
+            code
+        }
+    }
+}
+
+/// Why there is no report.
+struct Stop {
+    code: u8,
+    why: String,
+}
+
+impl Stop {
+    fn unusable(why: impl ToString) -> Self {
+        Stop { code: 2, why: why.to_string() }
+    }
+
+    fn broken(why: impl ToString) -> Self {
+        Stop { code: 1, why: why.to_string() }
+    }
+}
+
+/// What is read before anything is started.
+struct Given {
+    orders: Vec<Order>,
+    plan: Plan,
+    plan_name: String,
+    report: Option<fs::File>,
+}
+
+fn day_of(args: &Args) -> Result<Given, Stop> {
+    let orders = match &args.orders {
+        Some(file) => day::read(file).map_err(Stop::unusable)?,
+        None => day::made_up(args.seed),
+    };
+    let (plan, plan_name) = match &args.faults {
+        Faults::None => (Plan::none(), "none".to_owned()),
+        Faults::Default => (Plan::usual(), "default".to_owned()),
+        Faults::File(file) => (Plan::read(file).map_err(Stop::unusable)?, file.display().to_string()),
+    };
+    // Opened now: an hour later is a bad time to learn that it cannot be written.
+    let create = |file| fs::File::create(file).map_err(|e| Stop::unusable(cannot_write(args, e)));
+    let report = args.report.as_ref().map(create).transpose()?;
+    Ok(Given { orders, plan, plan_name, report })
+}
+
+fn cannot_write(args: &Args, error: io::Error) -> String {
+    let file = args.report.as_deref().unwrap_or("".as_ref());
+    format!("{}: cannot be written: {error}", file.display())
+}
+
+fn carry_out(args: Args, given: Given) -> Result<Report, Stop> {
+    let Given { orders, plan, plan_name, report: file } = given;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stop::broken)?;
+    let mut report = runtime.block_on(trade(&args, orders, plan)).map_err(Stop::broken)?;
+    report.faults.plan = plan_name;
+    if let Some(mut file) = file {
+        let json = serde_json::to_string_pretty(&report).map_err(Stop::broken)?;
+        writeln!(file, "{json}").map_err(|e| Stop::unusable(cannot_write(&args, e)))?;
+    }
+    Ok(report)
+}
+
+async fn trade(args: &Args, day: Vec<Order>, plan: Plan) -> Result<Report, BoxError> {
+    let setup = Setup {
+        stock: args.stock,
+        customers: day::customers(&day),
+        policies: args.policies,
+        plan,
+        seed: args.seed,
+    };
+    let shop = Arc::new(Shop::open(setup).await?);
+    let day = Arc::new(day);
+    let progress = progress(day.len() as u64 * u64::from(args.repeat));
+    let trouble = Trouble::begin(shop.clone(), plan, args.seed);
+    let started = Instant::now();
+    let mut played = play::play(&shop, &day, args.repeat, args.inflight, &progress).await?;
+    let elapsed_s = started.elapsed().as_secs_f64();
+    progress.finish_and_clear();
+    let faults = trouble.end().await?;
+    play::settle(&shop, &mut played).await;
+    let closing = ledger::close(&shop.stock, &shop.orders, &shop.points, &day, &played.fates);
+    Ok(report(args, &shop, played, closing, faults, elapsed_s))
+}
+
+fn report(
+    args: &Args,
+    shop: &Shop,
+    played: Played,
+    closing: ledger::Closing,
+    faults: FaultsSeen,
+    elapsed_s: f64,
+) -> Report {
+    let orders = Orders::count(&played.fates);
+    let mut reasons: Vec<Reason> = played
+        .reasons
+        .into_iter()
+        .map(|((fate, code), orders)| {
+            let fate = if fate == Fate::Rejected { "rejected" } else { "failed" };
+            Reason { fate, code, orders }
+        })
+        .collect();
+    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.orders));
+    Report {
+        orders,
+        units: closing.totals.into(),
+        points_granted: closing.totals.points,
+        calls: shop.counts.calls.load(Relaxed),
+        retries: shop.counts.retries.load(Relaxed),
+        error_rate: orders.error_rate(),
+        latency_ms: Latency::of(played.latencies),
+        ledger_ok: closing.violations.is_empty(),
+        violations: closing.violations,
+        elapsed_s,
+        orders_per_s: orders.read as f64 / elapsed_s.max(f64::EPSILON),
+        policies: args.policies.name(),
+        faults,
+        reasons,
+    }
+}
+
+/// A bar on standard error; invisible where that is no terminal.
+fn progress(orders: u64) -> ProgressBar {
+    const BAR: &str = "{bar:40.cyan/blue} {human_pos}/{human_len} orders  {per_sec}  {elapsed} (left: {eta})";
+    let bar = ProgressBar::new(orders);
+    match ProgressStyle::with_template(BAR) {
+        Ok(style) => bar.with_style(style),
+        // The plain one will do.
+        Err(_) => bar,
+    }
+}
