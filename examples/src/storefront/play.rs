@@ -29,7 +29,7 @@ use tokio::{
 };
 use towpath::{BoxError, CallError};
 
-/// How long the shop tries to settle what was left open.
+/// How long the shop tries to settle one thing that was left open, before it gives up on everything.
 const SETTLING: Duration = Duration::from_secs(60);
 /// How long it waits between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -117,28 +117,30 @@ fn fate_of(error: &CallError) -> Fate {
 /// what a shop does in the evening, whatever its clients do: an order whose caller was told that it failed is
 /// withdrawn, whether it was carried out or not, and points that are owed are granted.
 pub(crate) async fn settle(shop: &Shop, played: &mut Played) {
-    let deadline = Instant::now() + SETTLING;
     for (id, fate) in (1..).zip(&mut played.fates) {
         if *fate != Fate::Failed {
             continue;
         }
-        let withdrawn = until(deadline, async || {
+        let withdrawn = until(async || {
             let ask = OrderId { order: id };
             shop.order_service.call::<Withdrawn>(&Call::new(WITHDRAW, id, &ask)).await.ok()
         });
-        if let Some(Withdrawn { stands: true }) = withdrawn.await {
-            *fate = Fate::Cancelled;
+        match withdrawn.await {
+            Some(Withdrawn { stands: true }) => *fate = Fate::Cancelled,
+            Some(Withdrawn { stands: false }) => {}
+            None => return,
         }
     }
-    until(deadline, async || {
+    until(async || {
         let reconciled = shop.order_service.call::<Reconciled>(&Call::new(RECONCILE, 0, &Reconcile {})).await;
         reconciled.ok().filter(|reconciled| reconciled.owing == 0)
     })
     .await;
 }
 
-/// Tries until there is a result. What is not settled by the deadline, the ledger finds.
-async fn until<T>(deadline: Instant, attempt: impl AsyncFn() -> Option<T>) -> Option<T> {
+/// Tries until there is a result, or for long enough. What is not settled then, the ledger finds.
+async fn until<T>(attempt: impl AsyncFn() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + SETTLING;
     loop {
         let result = attempt().await;
         if result.is_some() || Instant::now() >= deadline {
