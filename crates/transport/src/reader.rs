@@ -18,9 +18,9 @@ const BLOCK: usize = 64 * 1024;
 /// does not pin a whole block; larger ones are slices of it.
 const SMALL: usize = 512;
 
-/// Small payloads are copied next to each other into blocks of this size: one that is kept pins at most
-/// this much.
-const ARENA: usize = 4 * 1024;
+/// Small payloads that arrived together are copied together, up to this size: one that is kept pins at
+/// most this much, and the copy is paid once for some dozens of them.
+const CHUNK: usize = 4 * 1024;
 
 /// A frame up to this size gets its room in one piece as soon as its header is there; the room for a
 /// larger one grows with what arrives, so that a declared length alone allocates nothing much.
@@ -61,9 +61,15 @@ pub(crate) enum Next {
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
     buf: BytesMut,
-    arena: BytesMut,
+    /// What of `buf` has been taken.
+    at: usize,
     /// The header of the frame that is half read, so that it is checked once.
     header: Option<FrameHeader>,
+    /// A copy of a piece of `buf`, of which small payloads are slices; and where the piece begins.
+    chunk: Bytes,
+    chunk_at: usize,
+    /// Where chunks are made, over and over in the same memory if nobody keeps one.
+    arena: BytesMut,
 }
 
 impl FrameReader {
@@ -73,6 +79,7 @@ impl FrameReader {
         io: &mut R,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        self.forget_taken();
         if self.buf.capacity() == 0 {
             self.buf = take_block();
         }
@@ -95,40 +102,67 @@ impl FrameReader {
 
     /// Whether a frame is half read.
     pub(crate) fn is_partial(&self) -> bool {
-        self.header.is_some() || !self.buf.is_empty()
+        self.header.is_some() || self.buf.len() > self.at
     }
 
     /// The next frame of what has been read.
     #[inline]
     pub(crate) fn next(&mut self, max_payload: u32) -> Result<Next, FrameError> {
-        let header = match self.header {
+        let header = match self.header.take() {
             Some(header) => header,
             None => {
-                let Some(head) = self.buf.first_chunk::<HEADER_LEN>() else {
+                let Some(head) = self.buf[self.at..].first_chunk::<HEADER_LEN>() else {
                     return self.check_early(max_payload);
                 };
                 let header = FrameHeader::parse(head, max_payload)?;
-                self.buf.advance(HEADER_LEN);
+                self.at += HEADER_LEN;
                 header
             }
         };
         let len = header.len as usize;
-        if self.buf.len() < len {
+        if self.buf.len() - self.at < len {
             self.header = Some(header);
             return Ok(Next::More);
         }
-        self.header = None;
-        let payload = if len <= SMALL {
-            if self.arena.capacity() < len {
-                self.arena.reserve(ARENA);
-            }
-            self.arena.extend_from_slice(&self.buf[..len]);
-            self.buf.advance(len);
-            self.arena.split().freeze()
-        } else {
-            self.buf.split_to(len).freeze()
-        };
+        let payload = if len <= SMALL { self.small(len) } else { self.large(len) };
         Ok(Next::Frame(header.kind, payload))
+    }
+
+    #[inline]
+    fn small(&mut self, len: usize) -> Bytes {
+        let from = self.at - self.chunk_at;
+        self.at += len;
+        if from + len > self.chunk.len() {
+            return self.next_chunk(len);
+        }
+        self.chunk.slice(from..from + len)
+    }
+
+    /// Copies what has arrived from the current payload on.
+    fn next_chunk(&mut self, len: usize) -> Bytes {
+        let from = self.at - len;
+        let piece = &self.buf[from..self.buf.len().min(from + CHUNK)];
+        // Into the same memory, if nobody holds a slice of it any more.
+        self.chunk = Bytes::new();
+        self.arena.reserve(CHUNK);
+        self.arena.extend_from_slice(piece);
+        self.chunk = self.arena.split().freeze();
+        self.chunk_at = from;
+        self.chunk.slice(..len)
+    }
+
+    fn large(&mut self, len: usize) -> Bytes {
+        self.forget_taken();
+        self.buf.split_to(len).freeze()
+    }
+
+    fn forget_taken(&mut self) {
+        if self.at > 0 {
+            self.buf.advance(self.at);
+            self.at = 0;
+            self.chunk_at = 0;
+            self.chunk = Bytes::new();
+        }
     }
 
     /// A header that is not whole yet may be wrong already, by its magic or its version; a stranger who
@@ -136,8 +170,82 @@ impl FrameReader {
     #[cold]
     fn check_early(&self, max_payload: u32) -> Result<Next, FrameError> {
         let mut head = FrameHeader { kind: towpath_codec::kind::PING, len: 0 }.to_bytes();
-        let have = self.buf.len().min(3);
-        head[..have].copy_from_slice(&self.buf[..have]);
+        let have = (self.buf.len() - self.at).min(3);
+        head[..have].copy_from_slice(&self.buf[self.at..self.at + have]);
         FrameHeader::parse(&head, max_payload).map(|_| Next::More)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::task::Waker;
+    use tokio::io::ReadBuf;
+
+    /// Gives a stream in pieces.
+    struct Pieces(Vec<Vec<u8>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let Some(piece) = self.0.first_mut() else { return Poll::Pending };
+            let n = piece.len().min(buf.remaining());
+            buf.put_slice(&piece[..n]);
+            piece.drain(..n);
+            if piece.is_empty() {
+                self.0.remove(0);
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn size() -> impl Strategy<Value = usize> {
+        prop_oneof![6 => 0usize..100, 2 => 400usize..700, 1 => 4_000usize..9_000, 1 => 60_000usize..140_000]
+    }
+
+    proptest! {
+        /// However the stream is cut, and whoever keeps what: the frames are what was sent.
+        #[test]
+        fn frames_come_out_as_they_went_in(sizes in proptest::collection::vec(size(), 1..40), cuts in proptest::collection::vec(1usize..90_000, 0..30), keep in any::<u64>()) {
+            let mut stream = Vec::new();
+            for (i, size) in sizes.iter().enumerate() {
+                stream.extend_from_slice(&FrameHeader { kind: 1, len: *size as u32 }.to_bytes());
+                stream.extend(std::iter::repeat_n(i as u8, *size));
+            }
+            let mut pieces = Vec::new();
+            let mut rest = &stream[..];
+            for cut in cuts {
+                let (piece, more) = rest.split_at(cut.min(rest.len()));
+                if !piece.is_empty() {
+                    pieces.push(piece.to_vec());
+                }
+                rest = more;
+            }
+            if !rest.is_empty() {
+                pieces.push(rest.to_vec());
+            }
+            let (mut io, mut reader) = (Pieces(pieces), FrameReader::default());
+            let mut cx = Context::from_waker(Waker::noop());
+            let (mut got, mut kept) = (0usize, Vec::new());
+            while reader.poll_read(&mut io, &mut cx).is_ready() {
+                while let Next::Frame(kind, payload) = reader.next(1 << 20).unwrap() {
+                    prop_assert_eq!((kind, payload.len()), (1, sizes[got]));
+                    prop_assert!(payload.iter().all(|byte| *byte == got as u8));
+                    if keep >> (got % 64) & 1 == 1 {
+                        kept.push((got, payload));
+                    }
+                    got += 1;
+                }
+            }
+            prop_assert_eq!(got, sizes.len());
+            prop_assert!(!reader.is_partial());
+            for (i, payload) in kept {
+                prop_assert!(payload.len() == sizes[i] && payload.iter().all(|byte| *byte == i as u8));
+            }
+        }
     }
 }

@@ -61,7 +61,7 @@ impl Connection {
 
     /// Whether no new call can be made: the connection is closed, or its peer is draining.
     pub fn is_closed(&self) -> bool {
-        self.shared.lock().closing.is_some()
+        !self.shared.is_open()
     }
 
     /// Resolves when no new call can be made, with the reason. Dropping it has no effect.
