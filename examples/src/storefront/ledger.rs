@@ -78,7 +78,7 @@ pub(crate) fn close(
         if !agreed {
             violations.push(says(format!("the caller was told {fate:?}, the book says {:?}", entry.state)));
         }
-        if entry.kept.as_ref().is_some_and(|k| k.lines != asked.lines || k.customer != asked.customer) {
+        if entry.kept.as_ref().is_some_and(|k| *k.lines != *asked.lines || k.customer != asked.customer) {
             violations.push(says("what is in the book is not what was asked for".to_owned()));
         }
         if booked(&entry.state, &asked.lines) != standing.remove(&entry.run).unwrap_or_default() {
@@ -116,7 +116,7 @@ fn booked(state: &State, lines: &[Line]) -> Vec<Standing> {
         State::Cancelled => |quantity| quantity.abs(),
         State::Open | State::Rejected(_) | State::Withdrawn => return Vec::new(),
     };
-    (0..).zip(lines).map(|(number, line)| (number, line.code.clone(), sign(line.quantity))).collect()
+    (0..).zip(lines).map(|(number, line)| (number, (*line.code).into(), sign(line.quantity))).collect()
 }
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
 
     impl Shop {
         async fn begin(&self, id: u64, order: &Order) -> Run {
-            let kept = || Kept { customer: order.customer, lines: order.lines.clone() };
+            let kept = || Kept { customer: order.customer, lines: order.lines.clone().into() };
             match self.orders.begin(id, kept).await {
                 Begun::Run(run) => run,
                 Begun::Done(state) => panic!("{state:?}"),

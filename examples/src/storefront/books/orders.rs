@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) customer: Option<u64>,
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Box<[Line]>,
 }
 
 /// Why an order was refused.
@@ -267,7 +267,7 @@ mod tests {
 
     fn kept() -> Kept {
         let line = Line { code: "x".into(), quantity: 2, price: 10_000 };
-        Kept { customer: Some(17_850), lines: vec![line] }
+        Kept { customer: Some(17_850), lines: [line].into() }
     }
 
     async fn run(book: &Arc<OrderBook>, order: u64) -> Run {

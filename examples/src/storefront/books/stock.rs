@@ -1,7 +1,10 @@
 //! The inventory service's book.
 
 use super::{Applied, lock};
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 /// One run at an order: what is booked for it is taken back together. An order that was compensated and is
 /// tried again does so under a new run.
@@ -37,7 +40,7 @@ struct Change {
 }
 
 /// A change that stands: line, article, by how many units.
-pub(crate) type Standing = (u32, Box<str>, i64);
+pub(crate) type Standing = (u32, Arc<str>, i64);
 
 #[derive(Default)]
 struct Booked {
@@ -48,8 +51,8 @@ struct Booked {
 
 struct Inside {
     on_hand: Vec<i64>,
-    codes: Vec<Box<str>>,
-    articles: HashMap<Box<str>, u32>,
+    codes: Vec<Arc<str>>,
+    articles: HashMap<Arc<str>, u32>,
     runs: HashMap<RunId, Booked>,
     journal: Vec<Change>,
 }
@@ -90,8 +93,9 @@ impl StockBook {
                 Some(article) => *article,
                 None => {
                     let article = inside.codes.len() as u32;
-                    inside.articles.insert(code.into(), article);
-                    inside.codes.push(code.into());
+                    let code: Arc<str> = code.into();
+                    inside.articles.insert(code.clone(), article);
+                    inside.codes.push(code);
                     inside.on_hand.push(self.initial);
                     article
                 }
@@ -149,7 +153,7 @@ impl StockBook {
     pub(crate) fn audit(&self) -> Result<HashMap<RunId, Vec<Standing>>, String> {
         let inside = &*lock(&self.inside);
         let mut on_hand = vec![self.initial; inside.codes.len()];
-        let mut standing: HashMap<(RunId, u32), (u32, i64)> = HashMap::new();
+        let mut standing: HashMap<RunId, Vec<Standing>> = HashMap::new();
         for change in &inside.journal {
             let Change { of, line, article, by, back } = *change;
             let units = &mut on_hand[article as usize];
@@ -158,9 +162,18 @@ impl StockBook {
             if *units < 0 {
                 return Err(format!("stock of {code} fell below zero with {of:?}"));
             }
-            let regular = match back {
-                true => standing.remove(&(of, line)) == Some((article, -by)),
-                false => standing.insert((of, line), (article, by)).is_none(),
+            let lines = standing.entry(of).or_default();
+            let before = lines.iter().position(|(l, ..)| *l == line);
+            let regular = match (back, before) {
+                (true, Some(before)) => {
+                    let (_, was, units) = lines.swap_remove(before);
+                    was == *code && units == -by
+                }
+                (false, None) => {
+                    lines.push((line, code.clone(), by));
+                    true
+                }
+                (true, None) | (false, Some(_)) => false,
             };
             if !regular {
                 let what = if back { "taken back without having been booked" } else { "booked twice" };
@@ -172,15 +185,11 @@ impl StockBook {
                 (&inside.codes[article], on_hand[article], inside.on_hand[article]);
             return Err(format!("{code}: {by_journal} units by the journal, {counted} on hand"));
         }
-        let mut runs: HashMap<RunId, Vec<_>> = HashMap::new();
-        for ((of, line), (article, by)) in standing {
-            let code = inside.codes[article as usize].clone();
-            runs.entry(of).or_default().push((line, code, by));
-        }
-        for lines in runs.values_mut() {
+        standing.retain(|_, lines| !lines.is_empty());
+        for lines in standing.values_mut() {
             lines.sort_unstable();
         }
-        Ok(runs)
+        Ok(standing)
     }
 }
 

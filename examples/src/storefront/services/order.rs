@@ -48,7 +48,7 @@ pub(crate) fn order(books: Arc<Books>) -> Router {
 
 async fn place(State(shop): Shop, Json(ask): Json<Place<'static>>) -> Result<Json<Placed>, Fault> {
     let Place { order, customer, lines } = ask;
-    let fate = match shop.orders.begin(order, || Kept { customer, lines: lines.into_owned() }).await {
+    let fate = match shop.orders.begin(order, || Kept { customer, lines: lines.into_owned().into() }).await {
         Begun::Done(fate) => fate,
         Begun::Run(run) => {
             let fate = shop.place(run).await?;
@@ -67,7 +67,7 @@ async fn place(State(shop): Shop, Json(ask): Json<Place<'static>>) -> Result<Jso
 
 async fn cancel(State(shop): Shop, Json(ask): Json<Place<'static>>) -> Result<Json<Cancelled>, Fault> {
     let Place { order, customer, lines } = ask;
-    let fate = match shop.orders.begin(order, || Kept { customer, lines: lines.into_owned() }).await {
+    let fate = match shop.orders.begin(order, || Kept { customer, lines: lines.into_owned().into() }).await {
         Begun::Done(fate) => fate,
         Begun::Run(run) => {
             let lines = run.kept().map_or(&[][..], |kept| &kept.lines);
