@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -11,8 +12,9 @@ use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 use towpath_codec::{FrameError, FrameHeader, HEADER_LEN};
 
-/// Read buffer. 64 KiB is where larger ones stop to pay.
-const BLOCK: usize = 64 * 1024;
+/// Read buffer. 64 KiB is where larger ones stop to pay; the rest is for the head of a body of 64 KiB,
+/// which is a common size, so that it fits into one.
+const BLOCK: usize = 66 * 1024;
 
 /// Payloads up to this size are copied out of the read buffer, so that a small body that is kept for long
 /// does not pin a whole block; larger ones are slices of it.
@@ -26,25 +28,35 @@ const CHUNK: usize = 4 * 1024;
 /// larger one grows with what arrives, so that a declared length alone allocates nothing much.
 const TRUSTED: usize = 256 * 1024;
 
-/// How many read buffers each thread keeps for its connections.
-const POOL: usize = 8;
+/// How many blocks each thread keeps for its connections.
+const POOL: usize = 16;
 
 thread_local! {
-    /// Read buffers that no connection is using: a connection holds one only while a frame is half read.
-    static BLOCKS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    /// Blocks that no connection reads into: a connection holds one only while a frame is half read. Of
+    /// some, slices may still be in use; those become free when the last slice is dropped.
+    static BLOCKS: RefCell<VecDeque<BytesMut>> = const { RefCell::new(VecDeque::new()) };
 }
 
-fn take_block() -> BytesMut {
-    BLOCKS.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(BLOCK))
+/// A block with room for so much: one that is free, or a new one. To give a block of this size back to the
+/// system and to fetch it again costs more than to read it full (page faults).
+fn take_block(room: usize) -> BytesMut {
+    BLOCKS
+        .with_borrow_mut(|blocks| {
+            let free = blocks.iter_mut().position(|block| block.try_reclaim(room))?;
+            blocks.remove(free)
+        })
+        .unwrap_or_else(|| BytesMut::with_capacity(room.max(BLOCK)))
 }
 
 fn give_block(mut block: BytesMut) {
-    // Not one that somebody holds slices of, nor one that has grown for a large frame.
-    if block.try_reclaim(BLOCK) && block.capacity() <= 2 * BLOCK {
+    block.clear();
+    // Not one that has grown for a frame of unusual size.
+    if block.capacity() <= 2 * TRUSTED {
         BLOCKS.with_borrow_mut(|blocks| {
-            if blocks.len() < POOL {
-                blocks.push(block);
+            if blocks.len() == POOL {
+                blocks.pop_front();
             }
+            blocks.push_back(block);
         });
     }
 }
@@ -80,18 +92,12 @@ impl FrameReader {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         self.forget_taken();
-        if self.buf.capacity() == 0 {
-            self.buf = take_block();
-        }
         let lacks = self.header.map_or(1, |header| {
             let lacks = (header.len as usize).saturating_sub(self.buf.len());
             // What is not trusted doubles with what has arrived.
             lacks.min(TRUSTED.max(self.buf.len()))
         });
-        let least = lacks.max(BLOCK / 4);
-        if self.buf.capacity() - self.buf.len() < least {
-            self.buf.reserve(least.max(BLOCK));
-        }
+        self.make_room(lacks.max(BLOCK / 4));
         let read = poll_read_buf(Pin::new(io), cx, &mut self.buf);
         if read.is_pending() && self.buf.is_empty() {
             // Nothing to do for now: the buffer serves other connections meanwhile.
@@ -154,6 +160,22 @@ impl FrameReader {
     fn large(&mut self, len: usize) -> Bytes {
         self.forget_taken();
         self.buf.split_to(len).freeze()
+    }
+
+    /// Room for so much more, behind what there is of the next frame.
+    #[inline]
+    fn make_room(&mut self, room: usize) {
+        if self.buf.capacity() - self.buf.len() >= room
+            || (self.buf.capacity() > 0 && self.buf.try_reclaim(room))
+        {
+            return;
+        }
+        let mut block = take_block(self.buf.len() + room);
+        block.extend_from_slice(&self.buf);
+        let spent = std::mem::replace(&mut self.buf, block);
+        if spent.capacity() > 0 {
+            give_block(spent);
+        }
     }
 
     fn forget_taken(&mut self) {
