@@ -1,6 +1,6 @@
 //! What layers and connections fail with.
 
-use crate::ErrorCode;
+use crate::{ErrorCode, Fault};
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 /// Any error, as tower passes it on.
@@ -240,6 +240,11 @@ impl Error {
     /// When another try makes sense, counted from now; `None`: nobody said.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// The fault as it came off the wire, if it said more than an error can: what had led to it.
+    pub(crate) fn as_fault(&self) -> Option<&Fault> {
+        self.0.source.as_deref().and_then(|source| source.downcast_ref())
     }
 
     /// After how many attempts; 0: nobody counted.

@@ -293,3 +293,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_led_to_a_fault_of_the_stack_is_not_lost() {
+    let below = Fault::new(ErrorCode::from_static("USR-E-001"), "no such user");
+    let came = Fault::new(ErrorKind::HandlerFailed, "failed").wrap(&below).with_trace_id("t");
+    let error = came.clone().into_error().unwrap();
+    assert_eq!(Fault::from_error(&error), came, "passed on as it came");
+    let own = Fault::new(ErrorCode::from_static("ORD-E-102"), "no order").wrap_error(&error);
+    assert_eq!(own.cause().unwrap(), "USR-E-001");
+    let chain: Vec<_> = own.chain().iter().map(ErrorCode::as_str).collect();
+    assert_eq!(chain, ["ORD-E-102", "MCP-E-009", "USR-E-001"]);
+}

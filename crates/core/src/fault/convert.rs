@@ -62,8 +62,13 @@ impl Fault {
         let fault = Fault::new(error.kind(), message)
             .with_not_processed(error.processed() == Processed::No)
             .with_retry_after(error.retry_after());
-        match error.trace_id() {
+        let fault = match error.trace_id() {
             Some(trace_id) => fault.with_trace_id(trace_id),
+            None => fault,
+        };
+        // It came off the wire and goes on: what it came from goes with it.
+        match error.as_fault() {
+            Some(came) => fault.with_origin_of(came),
             None => fault,
         }
     }
@@ -94,10 +99,13 @@ impl Fault {
             _ => error.processed(),
         };
         let error = error.with_processed(processed).with_retry_after(self.retry_after()).with_remote(true);
-        Ok(match self.trace_id() {
+        let error = match self.trace_id() {
             Some(trace_id) => error.with_trace_id(trace_id),
             None => error,
-        })
+        };
+        // An error has no place for them; most faults of the stack have none.
+        let has_origin = self.cause().is_some() || !self.chain().is_empty();
+        Ok(if has_origin { error.with_source(self) } else { error })
     }
 }
 

@@ -97,10 +97,20 @@ impl Fault {
     }
 
     /// Puts this fault around a failure of the stack, as [`wrap`](Self::wrap): the cause is its `MCP-*`
-    /// code.
+    /// code, or what led to that one at the callee, if it said so.
     #[must_use]
     pub fn wrap_error(self, inner: &Error) -> Self {
-        self.around([inner.kind().error_code()], inner.trace_id())
+        match inner.as_fault() {
+            Some(fault) => self.around(fault.codes(), inner.trace_id()),
+            None => self.around([inner.kind().error_code()], inner.trace_id()),
+        }
+    }
+
+    /// Takes over from what, and by which way, another fault came.
+    pub(super) fn with_origin_of(mut self, other: &Fault) -> Self {
+        self.0.cause = other.0.cause;
+        self.0.chain = other.0.chain.clone();
+        self
     }
 
     fn around(mut self, inner: impl IntoIterator<Item = ErrorCode>, trace_id: Option<&str>) -> Self {

@@ -19,6 +19,10 @@ pub(crate) fn failure(error: BoxError, codec: CodecId, context: Option<&Context>
         if let Some(fault) = next.downcast_ref::<Fault>() {
             return in_trace(fault.clone(), context).into_response(codec);
         }
+        // The outermost speaks: behind an error of the stack, a fault is how it came to that.
+        if next.is::<Error>() {
+            break;
+        }
         source = next.source();
     }
     let error = Error::from_boxed(error, ErrorKind::HandlerFailed);
