@@ -22,7 +22,7 @@ type Waiting = Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>;
 
 /// `Start` → `Called` → `Done`; without a connection, by way of `Waiting`.
 enum State {
-    Start { channel: Channel, request: Request },
+    Start { channel: Channel, request: Option<Request> },
     // Boxed, because it is rare and large.
     Waiting { connection: Waiting, request: Request },
     Called(Call),
@@ -31,7 +31,7 @@ enum State {
 
 impl ChannelFuture {
     pub(super) fn new(channel: Channel, request: Request) -> Self {
-        ChannelFuture(State::Start { channel, request })
+        ChannelFuture(State::Start { channel, request: Some(request) })
     }
 }
 
@@ -59,16 +59,17 @@ impl Future for ChannelFuture {
                 *state = State::Called(connection.call(request));
                 continue;
             }
+            if let State::Start { channel, request } = state
+                && let Some(call) = channel.send(request)
+            {
+                *state = State::Called(call);
+                continue;
+            }
             match std::mem::replace(state, State::Done) {
-                State::Start { channel, request } => {
-                    *state = match channel.connected() {
-                        Some(mut connection) => State::Called(connection.call(request)),
-                        None => {
-                            let deadline = request.context().deadline();
-                            let connection = Box::pin(async move { channel.connection(deadline).await });
-                            State::Waiting { connection, request }
-                        }
-                    };
+                State::Start { channel, request: Some(request) } => {
+                    let deadline = request.context().deadline();
+                    let connection = Box::pin(async move { channel.connection(deadline).await });
+                    *state = State::Waiting { connection, request };
                 }
                 _ => {
                     let error = Error::new(ErrorKind::Cancelled);

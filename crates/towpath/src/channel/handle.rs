@@ -9,8 +9,9 @@ use tokio::{
     runtime::Handle,
     time::{Instant, timeout_at},
 };
-use towpath_core::{Error, ErrorKind};
-use towpath_transport::Connection;
+use tower_service::Service;
+use towpath_core::{Error, ErrorKind, Request};
+use towpath_transport::{Connection, ResponseFuture};
 
 /// A way to one address that mends itself: at most one connection at a time, made at first use, and made
 /// again in the background when it is lost or when the peer goes away.
@@ -82,11 +83,15 @@ impl Channel {
         self.core().close();
     }
 
-    /// The connection, if there is one on which calls can be made.
+    /// The call over the connection, if there is one on which calls can be made; else the request is still
+    /// there.
     #[inline]
-    pub(super) fn connected(&self) -> Option<Connection> {
+    pub(super) fn send(&self, request: &mut Option<Request>) -> Option<ResponseFuture> {
         match &*self.core().line.borrow() {
-            Line::Connected(connection) if !connection.is_closed() => Some(connection.clone()),
+            Line::Connected(connection) if !connection.is_closed() => {
+                let mut connection = connection;
+                request.take().map(|request| connection.call(request))
+            }
             _ => None,
         }
     }

@@ -109,6 +109,25 @@ impl Service<Request> for Connection {
     type Future = ResponseFuture;
 
     /// Ready while calls can be made.
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        (&*self).poll_ready(cx)
+    }
+
+    /// The call is sent when its future is first polled.
+    #[inline]
+    fn call(&mut self, request: Request) -> ResponseFuture {
+        (&*self).call(request)
+    }
+}
+
+/// A call needs no handle of its own: the future keeps what it needs.
+impl Service<Request> for &Connection {
+    type Response = Response;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    #[inline]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.shared.is_open() {
             return Poll::Ready(Ok(()));
@@ -117,7 +136,7 @@ impl Service<Request> for Connection {
         Poll::Ready(Err(closing.unwrap_or_else(|| self.shared.error(ErrorKind::ConnectionLost))))
     }
 
-    /// The call is sent when its future is first polled.
+    #[inline]
     fn call(&mut self, request: Request) -> ResponseFuture {
         context::report_missing(request.method());
         ResponseFuture::new(self.shared.clone(), request)
