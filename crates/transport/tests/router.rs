@@ -22,8 +22,8 @@ use towpath_core::{
     context::{Field, TraceContext},
 };
 use towpath_transport::router::{
-    Extension, FromParts, FromRef, FromRequest, Handler, InvalidRoute, Json, Protobuf, Raw, Router, State,
-    Typed,
+    Extension, FromParts, FromRef, FromRequest, Handler, InvalidRoute, Json, METHODS, MethodInfo, Protobuf,
+    Raw, Router, State, Typed,
 };
 
 #[derive(Clone, PartialEq, Serialize, Deserialize, Message)]
@@ -452,4 +452,45 @@ fn it_goes_where_a_server_wants_it() {
     {
     }
     servable(Router::new().route("A.B", add));
+}
+
+#[tokio::test]
+async fn a_server_lists_its_methods() {
+    let router = || {
+        let users = Router::new().route("Get", async |Json(_): Json<Sum>| ()).fallback(async || "fallback");
+        Router::new()
+            .route("Math.Add", async |State(n): State<u8>, _: Typed<Sum>| n.to_string())
+            .route("Any.Bytes", (async |body: Bytes| body).idempotent().spawned())
+            .route("Any.Nothing", (async || ()).spawned())
+            .route("Proto.Buf", (async |_: Protobuf<Sum>| ()).idempotent())
+            .route_service("A.Service", Router::new())
+            .nest("User", users.without_listing())
+            .fallback(async || "fallback")
+            .with_state(1u8)
+    };
+    let expected = serde_json::json!([
+        {"name": "A.Service", "codecs": [], "flags": []},
+        {"name": "Any.Bytes", "codecs": [], "flags": ["idempotent", "spawned"]},
+        {"name": "Any.Nothing", "codecs": [], "flags": ["spawned"]},
+        {"name": "Math.Add", "codecs": [1, 2], "flags": []},
+        {"name": "Proto.Buf", "codecs": [2], "flags": ["idempotent"]},
+        {"name": "User.Get", "codecs": [1], "flags": []},
+    ]);
+    for codec in [CodecId::RAW, CodecId::JSON, CodecId::PROTOBUF, CodecId(99)] {
+        let mut ask = request(METHODS, codec, "whatever");
+        let accepted = accepting(&mut ask);
+        let response = call(&router(), ask).await;
+        assert_eq!((response.codec(), accepted.load(Relaxed)), (CodecId::JSON, 1));
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(response.body()).unwrap(), expected);
+        let read: Vec<MethodInfo> = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(read, router().describe());
+    }
+    let list = async |router: Router| text(&router, json(METHODS, "null")).await;
+    assert_eq!(list(router().without_listing()).await, "fallback");
+    assert_eq!(list(router().route(METHODS, async || "own")).await, "own");
+    assert_eq!(list(Router::new()).await, "[]");
+    let none = Router::new().without_listing();
+    assert_eq!(fault(&none.with_state(()), json(METHODS, "")).await.code(), "MCP-E-004");
+    // An idempotent handler is called as any other.
+    assert_eq!(text(&router(), request("Any.Bytes", CodecId::RAW, "hi")).await, "hi");
 }

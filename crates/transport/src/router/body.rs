@@ -90,18 +90,24 @@ fn encoded(codec: CodecId, body: Bytes) -> Response {
 }
 
 impl<S, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    const CODECS: Option<&'static [CodecId]> = Some(&[CodecId::JSON]);
+
     fn from_request(request: Request, _: &S) -> Result<Self, Fault> {
         read(&towpath_codec::Json, &request).map(Json)
     }
 }
 
 impl<S, T: Message + Default> FromRequest<S> for Protobuf<T> {
+    const CODECS: Option<&'static [CodecId]> = Some(&[CodecId::PROTOBUF]);
+
     fn from_request(request: Request, _: &S) -> Result<Self, Fault> {
         read(&towpath_codec::Protobuf, &request).map(Protobuf)
     }
 }
 
 impl<S, T: DeserializeOwned + Message + Default> FromRequest<S> for Typed<T> {
+    const CODECS: Option<&'static [CodecId]> = Some(&[CodecId::JSON, CodecId::PROTOBUF]);
+
     fn from_request(request: Request, _: &S) -> Result<Self, Fault> {
         match request.codec() {
             CodecId::JSON => decode(&towpath_codec::Json, &request).map(Typed),
@@ -112,6 +118,8 @@ impl<S, T: DeserializeOwned + Message + Default> FromRequest<S> for Typed<T> {
 }
 
 impl<S, T, C: Decode<T> + Default> FromRequest<S> for Encoded<C, T> {
+    const CODECS: Option<&'static [CodecId]> = Some(&[C::ID]);
+
     fn from_request(request: Request, _: &S) -> Result<Self, Fault> {
         read(&C::default(), &request).map(Encoded::new)
     }

@@ -3,6 +3,7 @@
 use super::{
     future::{Answered, Oneshot, ResponseFuture},
     handler::Handler,
+    listing::About,
     reject,
     reply::ReplyTo,
 };
@@ -13,6 +14,11 @@ use towpath_core::{BoxError, Request, Response};
 /// Something that answers calls, given the state.
 pub(super) trait Endpoint<S>: Send + Sync {
     fn call(&self, request: Request, state: &S) -> ResponseFuture;
+
+    /// What is known of it.
+    fn about(&self) -> About {
+        About::default()
+    }
 }
 
 /// Shared by all clones of a router.
@@ -36,6 +42,10 @@ impl<S, T, H: Handler<T, S>> Endpoint<S> for Handled<H, T> {
             Ok(future) => ResponseFuture::running(Answered { future }),
             Err(response) => ResponseFuture::refused(response),
         }
+    }
+
+    fn about(&self) -> About {
+        H::ABOUT
     }
 }
 
@@ -62,6 +72,10 @@ pub(super) struct Stated<S> {
 impl<S: Send + Sync, Any> Endpoint<Any> for Stated<S> {
     fn call(&self, request: Request, _: &Any) -> ResponseFuture {
         self.inner.call(request, &self.state)
+    }
+
+    fn about(&self) -> About {
+        self.inner.about()
     }
 }
 

@@ -56,6 +56,9 @@ pub trait FromParts<S>: Sized {
             implements `FromParts`; `T` has to be readable in that codec"
 )]
 pub trait FromRequest<S, M = ViaRequest>: Sized {
+    /// The codecs that it reads, for those who ask what a server takes; `None`: it takes whatever comes.
+    const CODECS: Option<&'static [CodecId]> = None;
+
     /// Reads it.
     ///
     /// # Errors

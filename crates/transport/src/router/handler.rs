@@ -3,6 +3,7 @@
 use super::{
     extract::{FromParts, FromRequest},
     future::HandlerFuture,
+    listing::About,
     reply::{IntoResponse, ReplyTo},
 };
 use pin_project_lite::pin_project;
@@ -32,6 +33,9 @@ pub trait Handler<T, S>: Sized + Send + Sync + 'static {
     /// The handler at work.
     type Future: Future<Output = Response> + Send + 'static;
 
+    /// What a server says of it.
+    const ABOUT: About = About::new(None);
+
     /// Reads the arguments, accepts the call, and calls.
     ///
     /// # Errors
@@ -54,6 +58,12 @@ pub trait Handler<T, S>: Sized + Send + Sync + 'static {
     /// ```
     fn spawned(self) -> Spawned<Self, T, S> {
         Spawned { handler: Arc::new(self), args: PhantomData }
+    }
+
+    /// Says that calling it twice does no harm. A server [lists](super::METHODS) it as idempotent; nothing
+    /// else changes.
+    fn idempotent(self) -> Idempotent<Self, T, S> {
+        Idempotent { handler: self, args: PhantomData }
     }
 }
 
@@ -82,6 +92,8 @@ macro_rules! handlers {
             $last: FromRequest<S, M>,
         {
             type Future = HandlerFuture<Fut>;
+
+            const ABOUT: About = About::new($last::CODECS);
 
             fn call(&self, request: Request, state: &S) -> Result<Self::Future, Response> {
                 let to = ReplyTo::new(&request);
@@ -128,6 +140,8 @@ where
     H: Handler<T, S>,
 {
     type Future = SpawnedFuture<H, T, S>;
+
+    const ABOUT: About = About { spawned: true, ..H::ABOUT };
 
     fn call(&self, request: Request, state: &S) -> Result<Self::Future, Response> {
         let call = Waiting { handler: self.handler.clone(), request, state: state.clone() };
@@ -185,6 +199,35 @@ impl<H: Handler<T, S>, T, S> Future for SpawnedFuture<H, T, S> {
             };
             state.set(State::Running { future });
         }
+    }
+}
+
+/// A handler that may be called twice: see [`Handler::idempotent`].
+pub struct Idempotent<H, T, S> {
+    handler: H,
+    args: PhantomData<fn() -> (T, S)>,
+}
+
+impl<H: Handler<T, S>, T: 'static, S: 'static> Handler<T, S> for Idempotent<H, T, S> {
+    type Future = H::Future;
+
+    const ABOUT: About = About { idempotent: true, ..H::ABOUT };
+
+    #[inline]
+    fn call(&self, request: Request, state: &S) -> Result<Self::Future, Response> {
+        self.handler.call(request, state)
+    }
+}
+
+impl<H: Clone, T, S> Clone for Idempotent<H, T, S> {
+    fn clone(&self) -> Self {
+        Idempotent { handler: self.handler.clone(), args: PhantomData }
+    }
+}
+
+impl<H, T, S> fmt::Debug for Idempotent<H, T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Idempotent")
     }
 }
 

@@ -76,6 +76,7 @@ mod extract;
 mod future;
 mod handler;
 mod hash;
+mod listing;
 mod reject;
 mod reply;
 mod table;
@@ -84,7 +85,8 @@ pub use body::{Encoded, Json, Protobuf, Raw, Typed};
 pub use error::{InvalidRoute, InvalidRoutes};
 pub use extract::{Extension, FromParts, FromRef, FromRequest, State, ViaParts, ViaRequest};
 pub use future::{HandlerFuture, ResponseFuture};
-pub use handler::{Handler, Spawned, SpawnedFuture};
+pub use handler::{Handler, Idempotent, Spawned, SpawnedFuture};
+pub use listing::{About, METHODS, MethodInfo};
 pub use reply::{IntoResponse, ReplyTo};
 
 use endpoint::{Handled, Served};
@@ -93,7 +95,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
-use table::Table;
+use table::{Found, Table};
 use tower_service::Service;
 use towpath_core::{BoxError, Method, Request, Response};
 
@@ -187,6 +189,20 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self.table.methods()
     }
 
+    /// All routes and what is known of them, sorted by name.
+    pub fn describe(&self) -> Vec<MethodInfo> {
+        self.table.describe()
+    }
+
+    /// Does not answer the reserved method [`METHODS`] any more, by which a peer learns what
+    /// [`describe`](Self::describe) says: the method is as unknown as any other then.
+    ///
+    /// It is answered by default, before the fallbacks; a route of that name comes before it. Of nested and
+    /// merged routers the outermost decides.
+    pub fn without_listing(self) -> Self {
+        self.change(Table::unlist)
+    }
+
     /// Checks what [`route`](Self::route) and its kin cannot refuse without breaking the chain: that each
     /// name is there once and can be called. A server's `main` does well to ask.
     ///
@@ -222,8 +238,9 @@ impl Service<Request> for Router<()> {
 
     fn call(&mut self, request: Request) -> ResponseFuture {
         match self.table.find(request.method()) {
-            Some(endpoint) => endpoint.call(request, &()),
-            None => {
+            Found::Endpoint(endpoint) => endpoint.call(request, &()),
+            Found::Listing => ResponseFuture::refused(listing::answer(&request, self.table.describe())),
+            Found::Nobody => {
                 let fault = reject::unknown_method(request.method());
                 ResponseFuture::refused(ReplyTo::new(&request).fault(fault))
             }

@@ -4,6 +4,7 @@ use super::{
     endpoint::{BoxEndpoint, Contested, Stated},
     error::InvalidRoute,
     hash::NameHash,
+    listing::{METHODS, MethodInfo},
 };
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -18,6 +19,16 @@ pub(super) struct Table<S> {
     /// names that are unknown: a walk costs what the program has, not what the peer sent.
     fallbacks: Vec<(String, BoxEndpoint<S>)>,
     errors: Vec<InvalidRoute>,
+    /// Whether the reserved method is left to the fallbacks.
+    unlisted: bool,
+}
+
+/// Who answers a method.
+pub(super) enum Found<'a, S> {
+    Endpoint(&'a BoxEndpoint<S>),
+    /// The router itself, with the list of its methods.
+    Listing,
+    Nobody,
 }
 
 fn join(prefix: &str, name: &str) -> String {
@@ -33,15 +44,33 @@ fn below(prefix: &str, method: &[u8]) -> bool {
 impl<S: 'static> Table<S> {
     /// What answers a method. Allocates nothing.
     #[inline]
-    pub(super) fn find(&self, method: &Method) -> Option<&BoxEndpoint<S>> {
+    pub(super) fn find(&self, method: &Method) -> Found<'_, S> {
         match self.routes.get(method.as_bytes()) {
-            Some(endpoint) => Some(endpoint),
+            Some(endpoint) => Found::Endpoint(endpoint),
             None => self.fall_back(method.as_bytes()),
         }
     }
 
-    fn fall_back(&self, method: &[u8]) -> Option<&BoxEndpoint<S>> {
-        self.fallbacks.iter().find(|(prefix, _)| below(prefix, method)).map(|(_, endpoint)| endpoint)
+    fn fall_back(&self, method: &[u8]) -> Found<'_, S> {
+        if method == METHODS.as_bytes() && !self.unlisted {
+            return Found::Listing;
+        }
+        match self.fallbacks.iter().find(|(prefix, _)| below(prefix, method)) {
+            Some((_, endpoint)) => Found::Endpoint(endpoint),
+            None => Found::Nobody,
+        }
+    }
+
+    pub(super) fn unlist(&mut self) {
+        self.unlisted = true;
+    }
+
+    /// All methods and what is known of them, sorted by name.
+    pub(super) fn describe(&self) -> Vec<MethodInfo> {
+        let mut methods: Vec<_> =
+            self.routes.iter().map(|(name, endpoint)| endpoint.about().of(name.as_str())).collect();
+        methods.sort_unstable_by(|one, two| one.name.cmp(&two.name));
+        methods
     }
 
     pub(super) fn insert(&mut self, method: Method, endpoint: BoxEndpoint<S>) {
@@ -115,6 +144,7 @@ impl<S: 'static> Table<S> {
             routes: self.routes.iter().map(|(name, inner)| (name.clone(), fill(inner))).collect(),
             fallbacks: self.fallbacks.iter().map(|(name, inner)| (name.clone(), fill(inner))).collect(),
             errors: self.errors.clone(),
+            unlisted: self.unlisted,
         }
     }
 
@@ -132,13 +162,18 @@ impl<S: 'static> Table<S> {
 
 impl<S> Default for Table<S> {
     fn default() -> Self {
-        Table { routes: HashMap::default(), fallbacks: Vec::new(), errors: Vec::new() }
+        Table { routes: HashMap::default(), fallbacks: Vec::new(), errors: Vec::new(), unlisted: false }
     }
 }
 
 impl<S> Clone for Table<S> {
     fn clone(&self) -> Self {
-        Table { routes: self.routes.clone(), fallbacks: self.fallbacks.clone(), errors: self.errors.clone() }
+        Table {
+            routes: self.routes.clone(),
+            fallbacks: self.fallbacks.clone(),
+            errors: self.errors.clone(),
+            unlisted: self.unlisted,
+        }
     }
 }
 
@@ -219,7 +254,8 @@ mod tests {
             }
             prop_assert_eq!(whole.methods(), model.keys().map(String::as_str).collect::<Vec<_>>());
             prop_assert_eq!(whole.errors().len(), model.values().filter(|n| **n > 1).count());
-            prop_assert_eq!(whole.find(&Method::from(asked.clone())).is_some(), model.contains_key(&asked));
+            let found = matches!(whole.find(&Method::from(asked.clone())), Found::Endpoint(_));
+            prop_assert_eq!(found, model.contains_key(&asked));
         }
     }
 }
