@@ -43,7 +43,9 @@ impl Relay {
             for connection in 0.. {
                 let (caller, _) = listener.accept().await.unwrap();
                 let (from_caller, to_caller) = caller.into_split();
-                let (from_callee, to_callee) = TcpStream::connect(to).await.unwrap().into_split();
+                // A client that was told to go comes back, and finds nobody.
+                let Ok(callee) = TcpStream::connect(to).await else { continue };
+                let (from_callee, to_callee) = callee.into_split();
                 for (by_caller, from, to) in [(true, from_caller, to_callee), (false, from_callee, to_caller)]
                 {
                     let noted = noted.clone();
