@@ -2,7 +2,7 @@
 
 use crate::span;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 use towpath::{Address, CodecId};
 
 const EXIT_CODES: &str = "Exit codes:
@@ -26,6 +26,10 @@ pub(crate) enum Command {
     Call(CallArgs),
     /// Measure round trips to a service
     Ping(PingArgs),
+    /// List the methods of a service
+    Methods(MethodsArgs),
+    /// Call a method as often as it goes, or at a rate, and measure
+    Bench(BenchArgs),
     /// Serve a few methods to try things on
     Serve(ServeArgs),
 }
@@ -96,6 +100,82 @@ pub(crate) struct PingArgs {
 }
 
 #[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct MethodsArgs {
+    /// Where the service is: mcp://host:port
+    #[arg(value_name = "URL")]
+    pub(crate) address: Address,
+
+    /// How long it may take, the connecting included
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse)]
+    pub(crate) timeout: Duration,
+
+    /// The list as it came: JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Without --rate, each call follows the one before it as soon as that is answered (a closed loop). \
+With --rate, calls have their times, and latency counts from when a call should have been sent: a service that \
+falls behind cannot hide it. Calls that were not sent when the time was up count as failed, and as having waited \
+until then. Every call counts, whatever its outcome; those in flight at the end are waited for.
+
+Exit codes: 0 if no call failed; else that of the most frequent failure: 1 a fault or a call not sent, 3 not \
+reached or connection lost, 4 deadline; 2 wrong usage."
+)]
+pub(crate) struct BenchArgs {
+    /// Where the service is: mcp://host:port
+    #[arg(value_name = "URL")]
+    pub(crate) address: Address,
+
+    /// What to call: Service.Method
+    #[arg(value_name = "METHOD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) method: String,
+
+    /// The body: the text itself, @FILE, or - for stdin
+    #[arg(value_name = "JSON|@FILE|-", allow_negative_numbers = true)]
+    pub(crate) body: Option<String>,
+
+    /// How many connections
+    #[arg(long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) connections: u32,
+
+    /// How many calls at a time on each of them
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) inflight: u32,
+
+    /// For how long: 10s, 1m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse)]
+    pub(crate) duration: Duration,
+
+    /// Calls per second, over all connections
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+
+    /// How long a call may take
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse)]
+    pub(crate) timeout: Duration,
+
+    /// A metadata entry; can be given more than once
+    #[arg(short = 'H', long = "header", value_name = "KEY:VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+
+    /// How the body is encoded
+    #[arg(long, value_enum, default_value_t = Codec::Json)]
+    pub(crate) codec: Codec,
+
+    /// The result as JSON, times in microseconds
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Draw latency by percentile into a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
 #[command(
     after_help = "The first line on stdout says where it listens. SIGTERM and SIGINT drain it: what was \
 accepted is finished, and it exits with 0. RUST_LOG sets what is logged to stderr.
@@ -134,6 +214,15 @@ fn header(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once(':').ok_or("there is no colon; it looks like tenant:acme")?;
     towpath::Metadata::new().insert(key, value).map_err(|why| why.to_string())?;
     Ok((key.to_owned(), value.trim().to_owned()))
+}
+
+/// Calls per second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
+        Ok(_) => Err("it is not between 0.001 and 10000000".to_owned()),
+        Err(_) => Err("it is no number".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! The program `towpath`: calls methods from a shell, pings services, serves a few methods to try things on.
+//! The program `towpath`: calls methods from a shell, pings services, lists their methods, measures them, serves
+//! a few methods to try things on.
 
 mod args;
+mod bench;
 mod body;
 mod call;
 mod exit;
+mod methods;
 mod ping;
 mod serve;
 mod span;
@@ -18,6 +21,8 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Call(args) => run(Builder::new_current_thread(), call::run(args)),
         Command::Ping(args) => run(Builder::new_current_thread(), ping::run(args)),
+        Command::Methods(args) => run(Builder::new_current_thread(), methods::run(args)),
+        Command::Bench(args) => run(Builder::new_multi_thread(), bench::run(args)),
         Command::Serve(args) => run(Builder::new_multi_thread(), serve::run(args)),
     };
     match outcome {

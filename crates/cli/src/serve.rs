@@ -8,7 +8,7 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use towpath::{ErrorCode, Fault, Json, Raw, Router, Server, terminated};
+use towpath::{ErrorCode, Fault, Json, Raw, Router, Server, router::Handler, terminated};
 use tracing_subscriber::EnvFilter;
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -62,8 +62,8 @@ struct Fail {
 
 fn router() -> Router {
     Router::new()
-        .route("Echo.Echo", async |body: Raw| body)
-        .route("UserService.GetUserInfo", get_user)
+        .route("Echo.Echo", (async |body: Raw| body).idempotent())
+        .route("UserService.GetUserInfo", get_user.idempotent())
         .route("Debug.Sleep", sleep)
         .route("Debug.Fail", fail)
 }
