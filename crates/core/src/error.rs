@@ -134,6 +134,8 @@ struct Inner {
     retry_after: Option<Duration>,
     attempts: u16,
     remote: bool,
+    /// As it came off the wire; a box, so that an error without one stays small.
+    fault: Option<Fault>,
     detail: Cow<'static, str>,
     endpoint: Option<Arc<str>>,
     trace_id: Option<Arc<str>>,
@@ -149,6 +151,7 @@ impl Error {
             retry_after: None,
             attempts: 0,
             remote: false,
+            fault: None,
             detail: Cow::Borrowed(""),
             endpoint: None,
             trace_id: None,
@@ -165,7 +168,7 @@ impl Error {
             error.0.processed = inner.processed();
             error.0.retry_after = inner.retry_after();
             error.0.endpoint = inner.0.endpoint.clone();
-            error.0.trace_id = inner.0.trace_id.clone();
+            error.0.trace_id = inner.trace_id().map(Arc::from);
         }
         error.0.source = Some(source);
         error
@@ -213,6 +216,15 @@ impl Error {
         self
     }
 
+    /// Keeps the fault that came off the wire. It says the detail and the trace, unless the error has its
+    /// own: nothing of it is copied.
+    #[must_use]
+    pub(crate) fn with_fault(mut self, fault: Fault) -> Self {
+        self.0.remote = true;
+        self.0.fault = Some(fault);
+        self
+    }
+
     /// Says in which trace.
     #[must_use]
     pub fn with_trace_id(mut self, trace_id: impl Into<Arc<str>>) -> Self {
@@ -242,9 +254,13 @@ impl Error {
         self.0.retry_after
     }
 
-    /// The fault as it came off the wire, if it said more than an error can: what had led to it.
-    pub(crate) fn as_fault(&self) -> Option<&Fault> {
-        self.0.source.as_deref().and_then(|source| source.downcast_ref())
+    /// The fault that this error was made of, as it came off the wire: the peer's own code, also one that
+    /// this version does not know, its own words, and what had led to it. `None` for what failed on this side,
+    /// and for an error that stands for another one ([`Error::wrapping`]).
+    ///
+    /// What the error itself says may be more: the code alone can mean that nothing was processed.
+    pub fn remote_fault(&self) -> Option<&Fault> {
+        self.0.fault.as_ref()
     }
 
     /// After how many attempts; 0: nobody counted.
@@ -260,7 +276,12 @@ impl Error {
 
     /// The reason, in more words; may be empty.
     pub fn detail(&self) -> &str {
-        &self.0.detail
+        match &self.0.fault {
+            Some(fault) if self.0.detail.is_empty() && fault.message() != self.0.kind.says() => {
+                fault.message()
+            }
+            _ => &self.0.detail,
+        }
     }
 
     /// Where.
@@ -270,7 +291,7 @@ impl Error {
 
     /// In which trace.
     pub fn trace_id(&self) -> Option<&str> {
-        self.0.trace_id.as_deref()
+        self.0.trace_id.as_deref().or_else(|| self.0.fault.as_ref().and_then(Fault::trace_id))
     }
 
     /// The outermost [`Error`] in a chain of sources.
@@ -311,7 +332,8 @@ pub(crate) fn beneath<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dy
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, attempts, detail, endpoint, trace_id, .. } = &*self.0;
+        let Inner { kind, attempts, endpoint, .. } = &*self.0;
+        let (detail, trace_id) = (self.detail(), self.trace_id());
         write!(f, "{} {}", kind.code(), kind.says())?;
         if let Some(endpoint) = endpoint {
             let word = if *kind == ErrorKind::ConnectFailed { "to" } else { "at" };
@@ -339,7 +361,7 @@ impl fmt::Debug for Error {
             .field("kind", &self.0.kind)
             .field("processed", &self.0.processed)
             .field("retry_after", &self.0.retry_after)
-            .field("detail", &self.0.detail)
+            .field("detail", &self.detail())
             .field("endpoint", &self.0.endpoint)
             .field("source", &self.0.source)
             .finish_non_exhaustive()
@@ -348,7 +370,15 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+        if let Some(source) = self.0.source.as_deref() {
+            return Some(source);
+        }
+        // Where it has nothing to add, a chain of sources would only repeat what was said.
+        self.0
+            .fault
+            .as_ref()
+            .filter(|fault| fault.cause().is_some() || !fault.chain().is_empty())
+            .map(|f| f as _)
     }
 }
 

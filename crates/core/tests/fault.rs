@@ -193,6 +193,8 @@ fn codes_of_a_later_version_are_failed_handlers_and_an_application_s_stay() {
     assert_eq!((later.kind(), later.detail()), (ErrorKind::HandlerFailed, "MCP-E-099 new"));
     let own = Fault::new(DEDUCT, "m");
     assert_eq!(own.clone().into_error().unwrap_err(), own);
+    let above = own.wrap_error(&later);
+    assert_eq!(above.cause().unwrap(), "MCP-E-099");
 }
 
 fault_codes! {
@@ -304,4 +306,49 @@ fn what_led_to_a_fault_of_the_stack_is_not_lost() {
     assert_eq!(own.cause().unwrap(), "USR-E-001");
     let chain: Vec<_> = own.chain().iter().map(ErrorCode::as_str).collect();
     assert_eq!(chain, ["ORD-E-102", "MCP-E-009", "USR-E-001"]);
+}
+
+#[test]
+fn a_fault_of_the_stack_stays_as_it_came() {
+    let below = Fault::new(ErrorCode::from_static("USR-E-001"), "no such user");
+    for code in ["MCP-E-004", "MCP-E-777", "MCP-W-101", "MCP-W-103"] {
+        for came in [
+            Fault::new(ErrorCode::from_static(code), "m").with_trace_id("t"),
+            Fault::new(ErrorCode::from_static(code), "").with_not_processed(true),
+            Fault::new(ErrorCode::from_static(code), "m").with_retry_after(Some(Duration::from_millis(3))),
+            Fault::new(ErrorCode::from_static(code), "m").wrap(&below),
+        ] {
+            let error = came.clone().into_error().unwrap().at("10.0.0.1:1");
+            assert_eq!(error.remote_fault(), Some(&came));
+            assert_eq!(error.clone().remote_fault(), Some(&came));
+            assert_eq!(error.trace_id(), came.trace_id());
+            // Only what says more than the error itself.
+            let led = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Fault>());
+            assert_eq!(led, came.cause().map(|_| &came));
+        }
+    }
+    // What the code means is known without the peer's word; the fault does not say what the peer did not.
+    let error = Fault::new(ErrorKind::UnknownMethod, "m").into_error().unwrap();
+    assert!(error.processed() == Processed::No && !error.remote_fault().unwrap().not_processed());
+    assert_eq!(error.detail(), "m");
+    assert!(Error::new(ErrorKind::UnknownMethod).with_remote(true).remote_fault().is_none());
+    let outer = Error::wrapping(ErrorKind::NoEndpoint, error);
+    assert!(outer.remote_fault().is_none());
+}
+
+#[test]
+fn at_once_is_said_as_it_came() {
+    let at_once = Fault::new(DEDUCT, "m").with_retry_after(Some(Duration::ZERO));
+    assert_eq!(Fault::from_json(&at_once.to_json()).unwrap(), at_once);
+    let soon = Fault::from_protobuf(&at_once.to_protobuf()).unwrap();
+    assert_eq!(soon.retry_after(), Some(Duration::from_millis(1)), "Protobuf has no 0");
+}
+
+#[test]
+fn what_stands_for_a_fault_keeps_its_trace() {
+    let came = Fault::new(ErrorKind::Overloaded, "m").with_trace_id("t").into_error().unwrap();
+    assert!(came.to_string().contains("m [trace t]"), "{came}");
+    assert_eq!(Error::wrapping(ErrorKind::NoEndpoint, came.clone()).trace_id(), Some("t"));
+    let own = came.because("why").with_trace_id("u");
+    assert_eq!((own.detail(), own.trace_id()), ("why", Some("u")));
 }

@@ -67,7 +67,7 @@ impl Fault {
             None => fault,
         };
         // It came off the wire and goes on: what it came from goes with it.
-        match error.as_fault() {
+        match error.remote_fault() {
             Some(came) => fault.with_origin_of(came),
             None => fault,
         }
@@ -78,7 +78,8 @@ impl Fault {
     ///
     /// Whether the callee has acted is the kind's own word, or "no" where the fault says so. An answer that
     /// is too large for the caller (MCP-E-003) was processed. A code that this version does not know is a
-    /// failed handler, with the code in the detail.
+    /// failed handler, with the code in the detail. The fault itself stays in the error
+    /// ([`Error::remote_fault`]).
     ///
     /// # Errors
     /// The fault itself, if it is not of the domain `MCP`.
@@ -87,8 +88,7 @@ impl Fault {
             return Err(self);
         }
         let error = match ErrorKind::from_code(self.code().as_str()) {
-            Some(kind) if self.message() == kind.says() => Error::new(kind),
-            Some(kind) => Error::new(kind).because(self.message().to_owned()),
+            Some(kind) => Error::new(kind),
             None => {
                 Error::new(ErrorKind::HandlerFailed).because(format!("{} {}", self.code(), self.message()))
             }
@@ -98,14 +98,7 @@ impl Fault {
             ErrorKind::TooLarge => Processed::Yes,
             _ => error.processed(),
         };
-        let error = error.with_processed(processed).with_retry_after(self.retry_after()).with_remote(true);
-        let error = match self.trace_id() {
-            Some(trace_id) => error.with_trace_id(trace_id),
-            None => error,
-        };
-        // An error has no place for them; most faults of the stack have none.
-        let has_origin = self.cause().is_some() || !self.chain().is_empty();
-        Ok(if has_origin { error.with_source(self) } else { error })
+        Ok(error.with_processed(processed).with_retry_after(self.retry_after()).with_fault(self))
     }
 }
 

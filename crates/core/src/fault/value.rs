@@ -100,7 +100,7 @@ impl Fault {
     /// code, or what led to that one at the callee, if it said so.
     #[must_use]
     pub fn wrap_error(self, inner: &Error) -> Self {
-        match inner.as_fault() {
+        match inner.remote_fault() {
             Some(fault) => self.around(fault.codes(), inner.trace_id()),
             None => self.around([inner.kind().error_code()], inner.trace_id()),
         }

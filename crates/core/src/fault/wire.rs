@@ -194,7 +194,8 @@ impl Fault {
             message: cut(self.message()).to_owned(),
             cause: self.cause().map(|code| code.to_string()).unwrap_or_default(),
             trace_id: self.trace_id().map(cut).unwrap_or_default().to_owned(),
-            retry_after_ms: self.retry_after().map(millis).unwrap_or(0),
+            // 0 is not there.
+            retry_after_ms: self.retry_after().map(|after| millis(after).max(1)).unwrap_or(0),
             not_processed: self.not_processed(),
             chain: self.chain().iter().map(ErrorCode::to_string).collect(),
         };
@@ -298,9 +299,9 @@ fn code(text: &str) -> Result<ErrorCode, InvalidFault> {
     ErrorCode::new(text).map_err(|_| InvalidFault::Code(text.chars().take(32).collect()))
 }
 
-/// Whole milliseconds, rounded up; at least 1, for in Protobuf 0 is not there.
+/// Whole milliseconds, rounded up.
 fn millis(after: Duration) -> u32 {
-    u32::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
+    u32::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }
 
 fn set_millis(ms: u32) -> Option<Duration> {
