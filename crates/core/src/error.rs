@@ -374,11 +374,8 @@ impl StdError for Error {
             return Some(source);
         }
         // Where it has nothing to add, a chain of sources would only repeat what was said.
-        self.0
-            .fault
-            .as_ref()
-            .filter(|fault| fault.cause().is_some() || !fault.chain().is_empty())
-            .map(|f| f as _)
+        let fault = self.0.fault.as_ref()?;
+        (fault.cause().is_some() || !fault.chain().is_empty()).then_some(fault as _)
     }
 }
 
