@@ -9,8 +9,8 @@ const EXIT_CODES: &str = "Exit codes:
   0  done
   1  the service answered with a fault (it is on stderr, as JSON), or something here went wrong
   2  the command line makes no sense: bad address, body, header, duration
-  3  the service was not reached, or the connection was lost
-  4  the deadline passed";
+  3  the service was not reached in the time there was, or the connection was lost
+  4  the deadline passed without an answer, or the service says that it did (on stderr, as JSON)";
 
 /// Calls services over MCP (the Microservice Communication Protocol) from a shell.
 #[derive(Debug, Parser)]
@@ -59,10 +59,12 @@ pub(crate) struct CallArgs {
     pub(crate) body: Option<String>,
 
     /// How long it may take, the connecting included: 500ms, 5s, 1m
+    ///
+    /// A peer that is silent for 15s, a PING included, counts as lost before that (exit code 3).
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse)]
     pub(crate) timeout: Duration,
 
-    /// A metadata entry; can be given more than once
+    /// A metadata entry; can be given more than once, with different keys
     #[arg(short = 'H', long = "header", value_name = "KEY:VALUE", value_parser = header)]
     pub(crate) headers: Vec<(String, String)>,
 
@@ -177,8 +179,9 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Group)]
 #[command(
-    after_help = "The first line on stdout says where it listens. SIGTERM and SIGINT drain it: what was \
-accepted is finished, and it exits with 0. RUST_LOG sets what is logged to stderr.
+    after_help = "The first line on stdout says where it listens. SIGTERM and SIGINT drain it: it takes \
+nothing new, finishes what was accepted (30s at most), and exits with 0; a second one during that ends it at once, \
+with 1. RUST_LOG sets what is logged to stderr.
 
 Methods:
   Echo.Echo                any body, which comes back in its codec

@@ -13,6 +13,7 @@ pub(crate) fn read(argument: Option<String>, codec: Codec) -> Result<Bytes, Fail
     let (body, from) = match argument {
         None => return Ok(Bytes::from_static(if codec == Codec::Json { b"null" } else { b"" })),
         Some(text) => match text.strip_prefix('@') {
+            Some("") => return Err(Failure::Usage("there is no file name after the @".to_owned())),
             Some(path) => {
                 let body = fs::read(path)
                     .map_err(|error| Failure::Usage(format!("{path} cannot be read: {error}")))?;

@@ -1,18 +1,29 @@
 //! `towpath call`
 
-use crate::{args::CallArgs, body, exit::Failure};
+use crate::{args::CallArgs, body, exit::Failure, usage};
 use bytes::Bytes;
 use std::{
     io::{Write, stdout},
     time::Duration,
 };
-use tokio::time::{Instant, timeout_at};
-use towpath::{Client, CodecId, Fault, Response};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep, timeout},
+};
+use towpath::{CallError, Client, CodecId, ErrorKind, Response};
 
 /// How long a connect may take, where the deadline leaves as much.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// How long a connection may take to end in good order after a one-way call.
+const LEAVE: Duration = Duration::from_millis(500);
+
+/// How long a peer that let the deadline pass has for a sign of life.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(100);
+
 pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
+    usage::method(&args.method)?;
+    usage::headers(&args.headers)?;
     let body = body::read(args.body, args.codec)?;
     let deadline = Instant::now() + args.timeout;
     let address = args.address.to_string();
@@ -26,29 +37,54 @@ pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
     let call = call.timeout(left);
     if args.one_way {
         call.send_one_way().await?;
-        // Written is not read: the process must not end, and reset the connection, before the peer has it.
-        let _ = timeout_at(deadline, client.ping()).await;
+        client.close();
+        settle().await;
         return Ok(());
     }
-    let response = if args.asynchronous {
-        call.send_async::<Bytes>().await?.into_response().await?
+    let outcome = if args.asynchronous {
+        match call.send_async::<Bytes>().await {
+            Ok(accepted) => accepted.into_response().await,
+            Err(refused) => Err(refused),
+        }
     } else {
-        call.send_raw().await?
+        call.send_raw().await
     };
-    show(&response)
+    match outcome {
+        Ok(response) if response.is_fault() => Err(Failure::answered(&response)),
+        Ok(response) => show(&response),
+        Err(error) => Err(explain(error, &client).await),
+    }
 }
 
-/// The result on stdout, or the fault, as it came.
-fn show(response: &Response) -> Result<(), Failure> {
-    if response.is_fault() {
-        return Err(match Fault::from_response(response) {
-            Ok(_) if response.codec() == CodecId::JSON => Failure::Fault(response.body().to_vec()),
-            Ok(fault) => Failure::Fault(fault.to_json().to_vec()),
-            Err(why) => {
-                Failure::Other(format!("the service answered with a fault that cannot be read: {why}"))
-            }
-        });
+/// Lets the connection end in good order: a process that ends before resets it if there is anything to read,
+/// and a reset can destroy what the peer has not read yet. Its tasks are the only ones here.
+async fn settle() {
+    let until = Instant::now() + LEAVE;
+    let metrics = Handle::current().metrics();
+    while metrics.num_alive_tasks() > 0 && Instant::now() < until {
+        sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// A deadline that passed without any answer: whether something slow is there, or something else than a service.
+async fn explain(error: CallError, client: &Client) -> Failure {
+    match error {
+        CallError::Failed(error)
+            if error.kind() == ErrorKind::DeadlineExceeded
+                && error.remote_fault().is_none()
+                && error.detail().is_empty() =>
+        {
+            match timeout(SIGN_OF_LIFE, client.ping()).await {
+                Ok(Ok(_)) => error.into(),
+                _ => error.because("a PING has no answer either: check that an MCP service is there").into(),
+            }
+        }
+        other => other.into(),
+    }
+}
+
+/// The result on stdout, as it came.
+fn show(response: &Response) -> Result<(), Failure> {
     let mut out = stdout().lock();
     let written = out.write_all(response.body()).and_then(|()| {
         if response.codec() == CodecId::JSON {

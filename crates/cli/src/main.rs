@@ -8,8 +8,11 @@ mod call;
 mod exit;
 mod methods;
 mod ping;
+mod say;
 mod serve;
 mod span;
+mod stop;
+mod usage;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -33,5 +36,8 @@ fn main() -> ExitCode {
 
 fn run(mut builder: Builder, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = builder.enable_all().build().map_err(|error| Failure::Other(error.to_string()))?;
-    runtime.block_on(work)
+    let outcome = runtime.block_on(work);
+    // Not waiting for what cannot be cancelled: a look-up of a name takes as long as the system likes.
+    runtime.shutdown_background();
+    outcome
 }

@@ -21,7 +21,9 @@ pub(crate) async fn run(args: PingArgs) -> Result<(), Failure> {
             Ok(Err(error)) => return Err(Failure::NotReached(error.to_string())),
             Err(_) => {
                 let waited = args.timeout;
-                return Err(Failure::NotReached(format!("{address} did not answer within {waited:?}")));
+                return Err(Failure::Deadline(format!(
+                    "{address} did not answer a PING within {waited:?} (check that an MCP service is there)"
+                )));
             }
         };
         line(&format!("{address} {number}: {}", ms(trip)))?;

@@ -1,14 +1,14 @@
 //! `towpath serve`
 
-use crate::{args::ServeArgs, exit::Failure};
+use crate::{args::ServeArgs, exit::Failure, stop::Signals};
 use serde::{Deserialize, Serialize};
 use std::{
-    future::{Future, poll_fn},
+    future::IntoFuture,
     io::{ErrorKind, Write, stderr, stdout},
-    task::Poll,
     time::Duration,
 };
-use towpath::{ErrorCode, Fault, Json, Raw, Router, Server, router::Handler, terminated};
+use tokio::sync::oneshot;
+use towpath::{ErrorCode, Fault, Json, Raw, Router, Server, router::Handler};
 use tracing_subscriber::EnvFilter;
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -22,17 +22,26 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     })?;
 
     // Whoever reads the line may send SIGTERM at once: it is listened for before the line is written.
-    let mut stop = Box::pin(terminated());
-    let stopped = poll_fn(|cx| Poll::Ready(stop.as_mut().poll(cx).is_ready())).await;
+    let mut signals =
+        Signals::listen().map_err(|error| Failure::Other(format!("no signal can be received: {error}")))?;
     let mut out = stdout();
     writeln!(out, "listening on {}", server.local_addr())
         .and_then(|()| out.flush())
         .map_err(|error| Failure::Other(format!("stdout cannot be written: {error}")))?;
-    if stopped {
-        return Ok(());
+    let (drain, drained) = oneshot::channel::<()>();
+    let serving = server.serve(router).with_graceful_shutdown(async {
+        // The sender is dropped, and sends nothing.
+        let _ = drained.await;
+    });
+    let impatient = async {
+        signals.next().await;
+        drop(drain);
+        signals.next().await;
+    };
+    tokio::select! {
+        ended = serving.into_future() => ended.map_err(|error| Failure::Other(error.to_string())),
+        () = impatient => Err(Failure::Other("a second signal ended it before it was drained".to_owned())),
     }
-    let serving = server.serve(router).with_graceful_shutdown(stop);
-    serving.await.map_err(|error| Failure::Other(error.to_string()))
 }
 
 #[derive(Deserialize)]

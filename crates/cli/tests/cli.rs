@@ -67,7 +67,11 @@ impl Server {
     }
 
     fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 }
@@ -200,6 +204,8 @@ fn what_makes_no_sense_is_exit_2() {
         &["call", url, "A.B", "{} {}"],
         &["call", url, "A.B", "@/no/such/file"],
         &["call", url, "A.B", "-"],
+        &["call", url, &"m".repeat(65_536)],
+        &["call", url, "A.B", "-H", "dup:1", "-H", "dup:2"],
         &["call", url, "A.B", "--timeout", "5"],
         &["call", url, "A.B", "--timeout", "0s"],
         &["call", url, "A.B", "--timeout", "soon"],
@@ -220,6 +226,24 @@ fn what_makes_no_sense_is_exit_2() {
         assert_exit(&output, 2);
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
     }
+}
+
+#[test]
+fn what_makes_no_sense_is_said() {
+    let url = "mcp://127.0.0.1:1";
+    for (args, word) in [
+        (&["call", url, "A.B", "@"][..], "no file name after the @"),
+        (&["call", url, "A.B", "@/no/such/file"], "/no/such/file"),
+        (&["call", url, &"m".repeat(65_536)], "at most 65535 bytes, this one has 65536"),
+        (&["call", url, "A.B", "-H", "dup:1", "-H", "x:1", "-H", "dup:2"], "-H dup is given twice"),
+    ] {
+        let output = run(args);
+        assert_exit(&output, 2);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(word) && text.len() < 1_000, "{text}");
+    }
+    // One byte less is a name, and nobody is there.
+    assert_exit(&run(&["call", url, &"m".repeat(65_535)]), 3);
 }
 
 #[test]
@@ -280,7 +304,7 @@ fn ping_counts_round_trips() {
 
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("mcp://{}", silent.local_addr().unwrap());
-    assert_exit(&run(&["ping", &url, "--timeout", "100ms"]), 3);
+    assert_exit(&run(&["ping", &url, "--timeout", "100ms"]), 4);
 }
 
 #[test]
@@ -298,6 +322,24 @@ fn sigterm_finishes_what_was_accepted_and_exits_0() {
     server.out.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "", "one line is all there is on stdout");
     assert_exit(&run(&["ping", &server.url()]), 3);
+}
+
+#[test]
+fn a_second_signal_ends_a_drain() {
+    for second in ["TERM", "INT"] {
+        let mut server = Server::start();
+        let url = server.url();
+        let slow = std::thread::spawn(move || run(&["call", &url, "Debug.Sleep", r#"{"ms":60000}"#]));
+        std::thread::sleep(Duration::from_millis(300));
+        server.terminate();
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(server.child.try_wait().unwrap().is_none(), "it drains");
+        let begun = Instant::now();
+        server.signal(second);
+        assert_eq!(server.child.wait().unwrap().code(), Some(1));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_exit(&slow.join().unwrap(), 3);
+    }
 }
 
 #[test]
@@ -323,6 +365,14 @@ fn help_says_what_there_is() {
     assert_exit(&output, 0);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(["call", "ping", "serve", "Exit codes"].iter().all(|word| text.contains(word)), "{text}");
-    assert_exit(&run(&["call", "--help"]), 0);
+    for (command, words) in [
+        ("call", &["silent for 15s", "exit code 3", "Exit codes"][..]),
+        ("serve", &["30s at most", "a second one", "with 1"]),
+    ] {
+        let output = run(&[command, "--help"]);
+        assert_exit(&output, 0);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
     assert_exit(&run(&["--version"]), 0);
 }

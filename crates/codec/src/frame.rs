@@ -136,6 +136,10 @@ impl FrameError {
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // The most likely thing to be found at a wrong port.
+            FrameError::BadMagic([b'H', b'T']) => {
+                f.write_str("not MCP: the frame begins with 48 54, as an answer in HTTP does")
+            }
             FrameError::BadMagic([a, b]) => write!(f, "not MCP: the frame begins with {a:02x} {b:02x}"),
             // The text of GOAWAY 2 names the highest version spoken.
             FrameError::BadVersion(got) => {
