@@ -54,8 +54,8 @@ pub struct ServerConfig {
     /// How many bytes may wait for a peer that does not read before it is no longer read from.
     /// Default 8 MiB.
     pub max_backlog: usize,
-    /// How long a frame may take to arrive once it has begun, and how long a peer may refuse to take any
-    /// byte; then the connection is closed. Default 30 s.
+    /// How long a frame that has begun may stand still (less than 16 KiB of it arriving in that time), and
+    /// how long a peer may refuse to take any byte; then the connection is closed. Default 30 s.
     pub stall_timeout: Duration,
     /// A PING goes out when nothing was received for so long; `None`: never. Default 60 s.
     pub keep_alive: Option<Duration>,
@@ -102,13 +102,13 @@ impl ClientConfig {
     /// # Errors
     /// Names the first field that cannot be.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        check(!self.connect_timeout.is_zero(), "connect_timeout", "more than zero")?;
+        time(self.connect_timeout, "connect_timeout")?;
         check(self.max_payload >= LEAST_PAYLOAD, "max_payload", "at least 1024 bytes")?;
         check(self.max_outstanding > 0, "max_outstanding", "at least 1")?;
         check(self.max_outstanding <= 1 << 20, "max_outstanding", "at most 1048576")?;
         check(self.max_buffered > 0, "max_buffered", "at least 1 byte")?;
-        check(self.keep_alive.is_none_or(|every| !every.is_zero()), "keep_alive", "more than zero, or none")?;
-        check(!self.keep_alive_timeout.is_zero(), "keep_alive_timeout", "more than zero")
+        time_or_none(self.keep_alive, "keep_alive")?;
+        time(self.keep_alive_timeout, "keep_alive_timeout")
     }
 }
 
@@ -123,15 +123,38 @@ impl ServerConfig {
         check(self.max_connections > 0, "max_connections", "at least 1")?;
         check(self.max_held > 0, "max_held", "at least 1 byte")?;
         check(self.max_backlog > 0, "max_backlog", "at least 1 byte")?;
-        check(!self.stall_timeout.is_zero(), "stall_timeout", "more than zero")?;
-        check(self.keep_alive.is_none_or(|every| !every.is_zero()), "keep_alive", "more than zero, or none")?;
-        check(!self.keep_alive_timeout.is_zero(), "keep_alive_timeout", "more than zero")?;
-        check(
-            self.idle_timeout.is_none_or(|after| !after.is_zero()),
-            "idle_timeout",
-            "more than zero, or none",
-        )
+        check(self.drain_timeout <= LONGEST, "drain_timeout", "at most a year")?;
+        time(self.stall_timeout, "stall_timeout")?;
+        time_or_none(self.keep_alive, "keep_alive")?;
+        time(self.keep_alive_timeout, "keep_alive_timeout")?;
+        time_or_none(self.idle_timeout, "idle_timeout")
     }
+}
+
+/// Times beyond this are as good as none, and cannot be added to the clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl ServerConfig {
+    /// The same with no time beyond a year.
+    pub(crate) fn clamped(&self) -> Self {
+        ServerConfig {
+            stall_timeout: self.stall_timeout.min(LONGEST),
+            keep_alive: self.keep_alive.map(|every| every.min(LONGEST)),
+            keep_alive_timeout: self.keep_alive_timeout.min(LONGEST),
+            idle_timeout: self.idle_timeout.map(|after| after.min(LONGEST)),
+            drain_timeout: self.drain_timeout.min(LONGEST),
+            ..self.clone()
+        }
+    }
+}
+
+fn time(value: Duration, field: &'static str) -> Result<(), InvalidConfig> {
+    check(!value.is_zero() && value <= LONGEST, field, "more than zero, and at most a year")
+}
+
+fn time_or_none(value: Option<Duration>, field: &'static str) -> Result<(), InvalidConfig> {
+    let fine = value.is_none_or(|value| !value.is_zero() && value <= LONGEST);
+    check(fine, field, "more than zero and at most a year, or none")
 }
 
 fn check(fine: bool, field: &'static str, wants: &'static str) -> Result<(), InvalidConfig> {
@@ -156,7 +179,14 @@ mod tests {
         assert_eq!(ServerConfig::default().validate(), Ok(()));
         let config = ClientConfig { max_outstanding: 0, ..Default::default() };
         assert_eq!(config.validate().unwrap_err().to_string(), "max_outstanding must be at least 1");
+        let config = ClientConfig { connect_timeout: Duration::MAX, ..Default::default() };
+        assert!(config.validate().is_err());
+        let config = ServerConfig { drain_timeout: Duration::MAX, ..Default::default() };
+        assert!(config.validate().is_err() && config.clamped().validate().is_ok());
         let config = ServerConfig { keep_alive: Some(Duration::ZERO), ..Default::default() };
-        assert_eq!(config.validate().unwrap_err().to_string(), "keep_alive must be more than zero, or none");
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "keep_alive must be more than zero and at most a year, or none"
+        );
     }
 }

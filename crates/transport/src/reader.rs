@@ -16,9 +16,13 @@ use towpath_codec::{FrameError, FrameHeader, HEADER_LEN};
 /// which is a common size, so that it fits into one.
 const BLOCK: usize = 66 * 1024;
 
-/// Payloads up to this size are copied out of the read buffer, so that a small body that is kept for long
-/// does not pin a whole block; larger ones are slices of it.
+/// Payloads up to this size are copied out of the read buffer, many at a time: a small body that is kept
+/// for long is not to pin a whole block.
 const SMALL: usize = 512;
+
+/// Payloads up to this size are copied out of the read buffer one by one; larger ones are slices of it, and
+/// one that is kept pins at most four times its size.
+const MEDIUM: usize = 16 * 1024;
 
 /// Small payloads that arrived together are copied together, up to this size: one that is kept pins at
 /// most this much, and the copy is paid once for some dozens of them.
@@ -111,6 +115,12 @@ impl FrameReader {
         self.header.is_some() || self.buf.len() > self.at
     }
 
+    /// Whether the header of the frame that is half read is there.
+    #[inline]
+    pub(crate) fn has_header(&self) -> bool {
+        self.header.is_some()
+    }
+
     /// The next frame of what has been read.
     #[inline]
     pub(crate) fn next(&mut self, max_payload: u32) -> Result<Next, FrameError> {
@@ -130,7 +140,11 @@ impl FrameReader {
             self.header = Some(header);
             return Ok(Next::More);
         }
-        let payload = if len <= SMALL { self.small(len) } else { self.large(len) };
+        let payload = match len {
+            ..=SMALL => self.small(len),
+            ..=MEDIUM => self.medium(len),
+            _ => self.large(len),
+        };
         Ok(Next::Frame(header.kind, payload))
     }
 
@@ -155,6 +169,12 @@ impl FrameReader {
         self.chunk = self.arena.split().freeze();
         self.chunk_at = from;
         self.chunk.slice(..len)
+    }
+
+    fn medium(&mut self, len: usize) -> Bytes {
+        let from = self.at;
+        self.at += len;
+        Bytes::copy_from_slice(&self.buf[from..self.at])
     }
 
     fn large(&mut self, len: usize) -> Bytes {

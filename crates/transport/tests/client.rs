@@ -304,7 +304,10 @@ async fn a_peer_that_breaks_the_protocol_is_told_and_left() {
         assert_eq!(peer.expect_goaway().await.reason, reason);
         assert!(peer.next().await.is_none());
         drop(peer);
-        failed(async { calling.await.unwrap() }, ErrorKind::ConnectionLost).await;
+        let foreign = matches!(reason, GoAwayReason::BadMagic | GoAwayReason::BadVersion);
+        let kind = if foreign { ErrorKind::Version } else { ErrorKind::ConnectionLost };
+        let error = failed(async { calling.await.unwrap() }, kind).await;
+        assert_eq!(error.processed(), Processed::Unknown);
         driving.await.unwrap().unwrap_err();
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     driver::Driver,
     future::{Closed, PingFuture, ResponseFuture},
-    shared::{Shared, wake},
+    shared::{Handle, Shared, wake},
 };
 use crate::config::{ClientConfig, InvalidConfig};
 use std::{
@@ -21,11 +21,11 @@ use towpath_core::{Error, ErrorKind, Request, Response, context};
 /// written, a call waits in line inside its future, no longer than its deadline. Dropping a call's
 /// future cancels the call, here and at the callee; its late answer reaches nobody.
 ///
-/// The connection ends when the last clone is gone and the last call is answered, when
+/// The connection ends when the last clone is gone and the last call that was made is answered, when
 /// [`close`](Self::close) is called, or when it breaks; every outstanding call is told so (MCP-E-010).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connection {
-    shared: Arc<Shared>,
+    shared: Arc<Handle>,
 }
 
 impl Connection {
@@ -46,7 +46,7 @@ impl Connection {
         let limit = config.max_outstanding as usize;
         let shared = Arc::new(Shared::new(limit, peer.into(), config.max_buffered));
         let driver = Driver::new(io, shared.clone(), config);
-        Ok((Connection { shared }, driver))
+        Ok((Connection { shared: Arc::new(Handle::new(shared)) }, driver))
     }
 
     /// Who is at the other end, as it was named.
@@ -66,40 +66,25 @@ impl Connection {
 
     /// Resolves when no new call can be made, with the reason. Dropping it has no effect.
     pub fn closed(&self) -> Closed {
-        Closed::new(self.shared.clone())
+        Closed::new(self.shared.shared().clone())
     }
 
     /// Makes no new calls from now on; the connection ends when the outstanding ones are answered.
     pub fn close(&self) {
         let mut state = self.shared.lock();
-        if state.closing.is_none() {
-            state.closing =
-                Some(self.shared.error(ErrorKind::Draining).because("the connection was closed here"));
-        }
+        let error = self.shared.error(ErrorKind::Draining).because("the connection was closed here");
+        self.shared.close(&mut state, error);
         let driver = state.ask_flush();
         let watchers = std::mem::take(&mut state.watchers);
         drop(state);
         wake(driver);
-        watchers.into_iter().for_each(|watcher| watcher.wake());
+        watchers.into_iter().for_each(|(_, watcher)| watcher.wake());
     }
 
     /// Asks the peer for a sign of life; resolves to the round trip's time. Dropping it has no effect on
     /// the connection.
     pub fn ping(&self) -> PingFuture {
-        PingFuture::new(self.shared.clone())
-    }
-}
-
-impl Clone for Connection {
-    fn clone(&self) -> Self {
-        self.shared.add_handle();
-        Connection { shared: self.shared.clone() }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.shared.drop_handle();
+        PingFuture::new(self.shared.shared().clone())
     }
 }
 

@@ -29,6 +29,9 @@ use towpath_core::{Error, ErrorKind, Processed, Response};
 /// How often the driver lets callers run before it flushes, when it expects more of them to call.
 const YIELDS: u8 = 3;
 
+/// How many reads the driver makes before it lets others run.
+const READS: u32 = 8;
+
 /// Drives one connection; spawn it. It ends with the connection: `Ok` when that was closed in good order,
 /// else with the reason, which every outstanding call is told as well.
 ///
@@ -56,6 +59,9 @@ pub struct Driver<T> {
     keep_alive: Option<Duration>,
     keep_alive_timeout: Duration,
     max_payload: u32,
+    max_buffered: usize,
+    /// The socket was full, and how far the peer had come.
+    blocked: Option<usize>,
     started: bool,
     stage: Stage,
 }
@@ -81,6 +87,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             keep_alive: config.keep_alive,
             keep_alive_timeout: config.keep_alive_timeout,
             max_payload: config.max_payload,
+            max_buffered: config.max_buffered,
+            blocked: None,
             started: false,
             stage: Stage::Running,
         }
@@ -106,9 +114,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Reads until the socket is dry. An error ends the connection.
+    /// Reads until the socket is dry, or until others should have their turn. An error ends the connection.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        loop {
+        for turn in 0.. {
+            if turn == READS {
+                cx.waker().wake_by_ref();
+                break;
+            }
             match self.reader.poll_read(&mut self.io, cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err(End::Eof),
@@ -124,6 +136,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.wakers.drain(..).for_each(Waker::wake);
             read?;
         }
+        Ok(())
     }
 
     /// Takes in all whole frames, under one lock.
@@ -144,13 +157,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                             return Err(End::Violation(GoAwayReason::Malformed, error.to_string()));
                         }
                     };
-                    // Nobody waits any more: it has crossed a cancellation.
-                    let Some(slot) = state.table.get(id).filter(|slot| slot.outcome.is_none()) else {
+                    // Else nobody waits any more: it has crossed a cancellation; or it never was sent.
+                    let Some(slot) = state.table.get(id).filter(|slot| slot.awaits_answer()) else {
                         continue;
                     };
-                    if kind == kind::PUSH {
-                        // Its ACK came before, or it should have.
-                        slot.phase = Phase::Accepted;
+                    match (kind, slot.is_async) {
+                        // Not what was asked for; the call's deadline will tell.
+                        (kind::PUSH, false) => continue,
+                        // A result is as good as the acceptance before it. A fault without one is a refusal.
+                        (kind::PUSH, true) => slot.phase = Phase::Accepted,
+                        (_, true) if matches!(&decoded, Ok((_, response)) if !response.is_fault()) => {
+                            slot.phase = Phase::Accepted;
+                        }
+                        _ => {}
                     }
                     slot.deadline = None;
                     slot.outcome = Some(match decoded {
@@ -164,14 +183,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
                 kind::ACK => {
                     let id = call_id(&payload)?;
-                    if let Some(slot) = state.table.get(id).filter(|slot| slot.phase == Phase::Sent) {
+                    if let Some(slot) =
+                        state.table.get(id).filter(|slot| slot.is_async && slot.awaits_answer())
+                    {
                         slot.phase = Phase::Accepted;
                         self.wakers.extend(slot.waker.take());
                     }
                 }
                 kind::PING => {
-                    // Not with the calls: it is not to wait for them, and it goes out before a GOAWAY.
-                    towpath_codec::put_short(&mut self.writing.buf, kind::PONG, opaque(&payload)?);
+                    let value = opaque(&payload)?;
+                    // Not with the calls: it is not to wait for them, and it goes out before a GOAWAY. A peer
+                    // that asks without end and does not read is not answered without end.
+                    if self.writing.len() < self.max_buffered {
+                        towpath_codec::put_short(&mut self.writing.buf, kind::PONG, value);
+                    }
                 }
                 kind::PONG => {
                     let id = opaque(&payload)?;
@@ -214,9 +239,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         loop {
             if !self.writing.is_empty() {
                 match self.writing.poll_write(&mut self.io, cx) {
-                    Poll::Ready(Ok(())) => self.written(),
-                    // The callers need not wake the driver now: the socket will.
-                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Ok(())) => {
+                        self.took(None);
+                        self.written();
+                    }
+                    Poll::Pending => {
+                        self.took(Some(self.writing.progress()));
+                        return self.wait_for_socket(cx);
+                    }
                     Poll::Ready(Err(error)) => return Err(self.lost(error.to_string())),
                 }
             }
@@ -228,8 +258,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 state.flush_asked = false;
                 self.yields = YIELDS;
                 super::shared::keep(&mut state.driver, cx.waker());
-                let done = state.closing.is_some() || !self.shared.has_handles();
-                return if done && state.table.is_idle() { Err(End::Finished) } else { Ok(()) };
+                return self.done(&state);
             }
             if self.yields > 0 && state.queued < self.expect {
                 // Some of the callers that were woken have not run yet.
@@ -248,6 +277,33 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.expect = 0;
             self.yields = YIELDS;
         }
+    }
+
+    /// The socket is full. Deadlines go on, and a call may bring an earlier one.
+    fn wait_for_socket(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let mut state = self.shared.lock();
+        if let Some(earliest) = state.table.earliest() {
+            self.alarm.not_later_than(earliest);
+        }
+        state.flush_asked = false;
+        super::shared::keep(&mut state.driver, cx.waker());
+        self.done(&state)
+    }
+
+    /// Whether there is nothing left to do.
+    fn done(&self, state: &State) -> Result<(), End> {
+        let leaving = state.closing.is_some() || self.shared.is_abandoned();
+        if leaving && state.table.is_idle() { Err(End::Finished) } else { Ok(()) }
+    }
+
+    /// A peer that takes something after the socket was full is alive: a long upload is no silence. (What
+    /// goes into a socket that is not full says nothing.)
+    fn took(&mut self, at: Option<usize>) {
+        if self.blocked.is_some() && self.blocked != at {
+            self.last_read = Instant::now();
+            self.asked_for_life = None;
+        }
+        self.blocked = at;
     }
 
     /// One-way calls are done when they are written.
@@ -279,6 +335,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             towpath_codec::put_short(&mut state.out.buf, kind::CANCEL, id);
             state.queued += 1;
         }
+        state.table.shrink();
         if let Some(every) = self.keep_alive {
             let next = match self.asked_for_life {
                 Some(asked) if now >= asked + self.keep_alive_timeout => {
@@ -339,10 +396,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             End::Lost(error) => (error.clone(), Err(error)),
             End::Violation(reason, text) => {
-                let error = self
-                    .shared
-                    .error(ErrorKind::ConnectionLost)
-                    .because(format!("the peer broke the protocol: {text}"));
+                let kind = match reason {
+                    // Something else answers there.
+                    GoAwayReason::BadMagic | GoAwayReason::BadVersion => ErrorKind::Version,
+                    _ => ErrorKind::ConnectionLost,
+                };
+                let error = self.shared.error(kind).because(format!("the peer broke the protocol: {text}"));
                 towpath_codec::put_goaway(&mut last_words.buf, &GoAway { reason, last_id: 0, text });
                 (error.clone(), Err(error))
             }
@@ -406,7 +465,7 @@ fn going_away(shared: &Shared, state: &mut State, wakers: &mut Vec<Waker>, goawa
         (!begun).then(|| Err(error.clone()))
     });
     shared.close(state, error);
-    wakers.append(&mut state.watchers);
+    wakers.extend(state.watchers.drain(..).map(|(_, waker)| waker));
 }
 
 /// `Running` → `Ending` → the end.

@@ -2,7 +2,7 @@
 
 use super::{
     outcome::Outcome,
-    shared::{Ping, Shared, Started, keep, wake},
+    shared::{Handle, Ping, Shared, Started, keep, wake},
     table::Phase,
 };
 use crate::fault;
@@ -23,7 +23,8 @@ use towpath_core::{Error, ErrorKind, Processed, Request, Response};
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture {
-    shared: Arc<Shared>,
+    /// Keeps the connection open, also before the call is sent.
+    shared: Arc<Handle>,
     request: Option<Request>,
     state: State,
 }
@@ -38,7 +39,7 @@ enum State {
 }
 
 impl ResponseFuture {
-    pub(crate) fn new(shared: Arc<Shared>, request: Request) -> Self {
+    pub(crate) fn new(shared: Arc<Handle>, request: Request) -> Self {
         ResponseFuture { shared, request: Some(request), state: State::Start }
     }
 }
@@ -125,14 +126,18 @@ impl Drop for ResponseFuture {
     }
 }
 
-/// Resolves when no new call can be made on a connection, with the reason.
+/// Resolves when no new call can be made on a connection, with the reason. It does not keep the connection
+/// open.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct Closed(Arc<Shared>);
+pub struct Closed {
+    shared: Arc<Shared>,
+    watching: Option<u64>,
+}
 
 impl Closed {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Closed(shared)
+        Closed { shared, watching: None }
     }
 }
 
@@ -140,14 +145,29 @@ impl Future for Closed {
     type Output = Error;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
-        let mut state = self.0.lock();
+        let this = self.get_mut();
+        let mut state = this.shared.lock();
         if let Some(error) = &state.closing {
             return Poll::Ready(error.clone());
         }
-        if !state.watchers.iter().any(|watcher| watcher.will_wake(cx.waker())) {
-            state.watchers.push(cx.waker().clone());
+        let id = this.watching.unwrap_or_else(|| {
+            state.next_ping += 1;
+            state.next_ping
+        });
+        this.watching = Some(id);
+        match state.watchers.iter_mut().find(|(watcher, _)| *watcher == id) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => state.watchers.push((id, cx.waker().clone())),
         }
         Poll::Pending
+    }
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        if let Some(id) = self.watching {
+            self.shared.lock().watchers.retain(|(watcher, _)| *watcher != id);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an accepted asynchronous call comes to.
 
 use super::{
-    shared::{Shared, keep, wake},
+    shared::{Handle, keep, wake},
     table,
 };
 use crate::fault;
@@ -21,7 +21,7 @@ use towpath_core::{Error, ErrorKind, Response};
 /// [`Outcome::take`]. The call's deadline goes on to hold. Cancel safety: dropping it gives the call up.
 #[must_use = "dropping the outcome gives the call up"]
 pub struct Outcome {
-    shared: Arc<Shared>,
+    shared: Arc<Handle>,
     state: State,
 }
 
@@ -37,11 +37,11 @@ enum State {
 struct Carried(Arc<Mutex<Option<Outcome>>>);
 
 impl Outcome {
-    pub(crate) fn new(shared: Arc<Shared>, id: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Handle>, id: u64) -> Self {
         Outcome { shared, state: State::Waiting(id) }
     }
 
-    pub(crate) fn ready(shared: Arc<Shared>, outcome: table::Outcome) -> Self {
+    pub(crate) fn ready(shared: Arc<Handle>, outcome: table::Outcome) -> Self {
         Outcome { shared, state: State::Ready(Some(outcome)) }
     }
 

@@ -1,11 +1,12 @@
 //! What callers and the driver of one connection share.
 
-use super::table::{Entry, Phase, Table};
+use super::table::{Entering, Entry, Phase, Table};
 use crate::out::OutQueue;
 use std::{
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
     },
     task::{Poll, Waker},
     time::Duration,
@@ -18,8 +19,8 @@ use towpath_core::{Error, ErrorKind, Mode, Processed, Request};
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// Handles that can still make calls; the driver ends when there are none and nothing is outstanding.
-    handles: AtomicUsize,
+    /// Nobody can make a call any more: the driver ends when nothing is outstanding.
+    abandoned: AtomicBool,
     pub(crate) peer: Arc<str>,
     max_buffered: usize,
     /// As `closing` is set in the state: readiness is asked for before every call.
@@ -40,6 +41,7 @@ pub(crate) struct State {
     pub(crate) handed: u64,
     /// Pings that wait for their pong, oldest first.
     pub(crate) pings: Vec<Ping>,
+    /// The next id of a ping, or of a watcher.
     pub(crate) next_ping: u64,
     pub(crate) driver: Option<Waker>,
     /// The driver knows that there is something to write.
@@ -53,7 +55,7 @@ pub(crate) struct State {
     /// The driver is gone.
     pub(crate) dead: bool,
     /// Those who wait for the end of the connection.
-    pub(crate) watchers: Vec<Waker>,
+    pub(crate) watchers: Vec<(u64, Waker)>,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,38 @@ pub(crate) struct Ping {
     pub(crate) id: u64,
     pub(crate) waker: Waker,
     pub(crate) answered: bool,
+}
+
+/// What those hold who can make calls, or have made one that is not sent yet. The driver, and who only
+/// watches, hold [`Shared`].
+#[derive(Debug)]
+pub(crate) struct Handle(Arc<Shared>);
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Handle(shared)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Deref for Handle {
+    type Target = Shared;
+
+    #[inline]
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.abandoned.store(true, Release);
+        let driver = self.0.lock().ask_flush();
+        wake(driver);
+    }
 }
 
 /// What became of a call that wanted to be sent.
@@ -91,7 +125,7 @@ impl Shared {
                 dead: false,
                 watchers: Vec::new(),
             }),
-            handles: AtomicUsize::new(1),
+            abandoned: AtomicBool::new(false),
             peer,
             max_buffered,
             closed: AtomicBool::new(false),
@@ -104,19 +138,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add_handle(&self) {
-        self.handles.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn drop_handle(&self) {
-        if self.handles.fetch_sub(1, AcqRel) == 1 {
-            let waker = self.lock().ask_flush();
-            wake(waker);
-        }
-    }
-
-    pub(crate) fn has_handles(&self) -> bool {
-        self.handles.load(Relaxed) > 0
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Acquire)
     }
 
     /// Takes no new calls, for this reason or for the one before it.
@@ -155,9 +178,9 @@ impl Shared {
             return Err(error.clone().with_processed(Processed::No));
         }
         let room = self.has_room(&state);
-        let bytes = call.body().len();
+        let entering = Entering { bytes: call.body().len(), is_async: call.mode() == Mode::Async, deadline };
         let earliest = state.table.earliest();
-        let (started, driver) = match state.table.enter(room, bytes, deadline, waker) {
+        let (started, driver) = match state.table.enter(room, entering, waker) {
             None => return Err(self.error(ErrorKind::Overloaded).because("too many calls wait in line")),
             Some(Entry::Queued(id)) => {
                 // Only to learn of a deadline that is earlier than what its timer is set to.
@@ -262,7 +285,7 @@ impl Shared {
         state.out = OutQueue::default();
         state.one_way.clear();
         wakers.extend(state.pings.drain(..).map(|ping| ping.waker));
-        wakers.append(&mut state.watchers);
+        wakers.extend(state.watchers.drain(..).map(|(_, waker)| waker));
     }
 
     /// What is left, for the frame: rounded up, at least 1.

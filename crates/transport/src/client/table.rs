@@ -4,13 +4,19 @@
 //! bits: an answer finds its slot without a search, and a late one for a slot that has been given to
 //! another call is recognised, because the ids differ.
 
-use std::{collections::VecDeque, task::Waker};
+use std::{collections::VecDeque, task::Waker, time::Duration};
 use tokio::time::Instant;
 use towpath_core::{Error, Response};
 
 /// Low bits of an id: the slot.
 const INDEX_BITS: u32 = 20;
 const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+
+/// How long after a sweep the next one may come, for each slot: a sweep costs about a tenth of it.
+const SWEEP_PER_SLOT: Duration = Duration::from_nanos(100);
+
+/// As many slots are kept when nothing is outstanding.
+const KEPT_SLOTS: usize = 1024;
 
 pub(crate) type Outcome = Result<Response, Error>;
 
@@ -34,6 +40,8 @@ pub(crate) enum Phase {
 pub(crate) struct Slot {
     pub(crate) id: u64,
     pub(crate) phase: Phase,
+    /// An ACK and a PUSH are for this call; for any other they mean nothing.
+    pub(crate) is_async: bool,
     /// Of its request: what a turn promises room for.
     bytes: usize,
     pub(crate) deadline: Option<Instant>,
@@ -58,6 +66,14 @@ pub(crate) struct Table {
     limit: usize,
     /// No deadline in the table is earlier than this.
     earliest: Option<Instant>,
+}
+
+/// What the table has to know of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entering {
+    pub(crate) bytes: usize,
+    pub(crate) is_async: bool,
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// Where a call stands after it asked for a slot.
@@ -112,13 +128,7 @@ impl Table {
     /// A slot for a new call; `room` says whether anything but the limit keeps it from being sent now.
     /// Nobody overtakes those in line. `None`: even the line is full.
     #[inline]
-    pub(crate) fn enter(
-        &mut self,
-        room: bool,
-        bytes: usize,
-        deadline: Option<Instant>,
-        waker: &Waker,
-    ) -> Option<Entry> {
+    pub(crate) fn enter(&mut self, room: bool, call: Entering, waker: &Waker) -> Option<Entry> {
         let granted = room && self.taken < self.limit && self.queued == 0;
         let index = match self.free.pop() {
             Some(index) => index as usize,
@@ -128,10 +138,11 @@ impl Table {
         let id = self.last << INDEX_BITS | index as u64;
         let slot = &mut self.slots[index];
         slot.id = id;
-        slot.bytes = bytes;
-        slot.deadline = deadline;
+        slot.bytes = call.bytes;
+        slot.is_async = call.is_async;
+        slot.deadline = call.deadline;
         slot.waker = Some(waker.clone());
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = call.deadline {
             self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         }
         Some(if granted {
@@ -164,6 +175,7 @@ impl Table {
             self.slots.push(Slot {
                 id: 0,
                 phase: Phase::Vacant,
+                is_async: false,
                 bytes: 0,
                 deadline: None,
                 waker: None,
@@ -301,12 +313,31 @@ impl Table {
                 None => {}
             }
         }
-        self.earliest = earliest;
+        // Each look visits every slot: with very many of them it is worth a few milliseconds to look less
+        // often (100 000: 10 ms). With a thousand it is no delay that a timer could keep.
+        let not_before = now + SWEEP_PER_SLOT * u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        self.earliest = earliest.map(|earliest| earliest.max(not_before));
         sent
+    }
+
+    /// Gives back what a burst has left, when nothing is outstanding.
+    pub(crate) fn shrink(&mut self) {
+        if self.is_idle() && self.slots.len() > KEPT_SLOTS && self.free.len() == self.slots.len() {
+            // Ids go on from the last one: a late answer still meets nobody.
+            self.slots = Vec::new();
+            self.free = Vec::new();
+            self.line = VecDeque::new();
+        }
     }
 }
 
 impl Slot {
+    /// Whether an answer for it can come.
+    #[inline]
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.outcome.is_none() && matches!(self.phase, Phase::Sent | Phase::Accepted)
+    }
+
     fn is_pending(&self) -> bool {
         self.outcome.is_none() && !matches!(self.phase, Phase::Vacant | Phase::Refused)
     }
@@ -325,8 +356,10 @@ impl Slot {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::{collections::BTreeMap, time::Duration};
+    use std::collections::BTreeMap;
     use towpath_core::ErrorKind;
+
+    const PLAIN: Entering = Entering { bytes: 10, is_async: false, deadline: None };
 
     fn answer() -> Outcome {
         Ok(Response::new(bytes::Bytes::new()))
@@ -335,9 +368,9 @@ mod tests {
     #[test]
     fn a_late_answer_meets_nobody() {
         let mut table = Table::new(4);
-        let Some(Entry::Granted(first)) = table.enter(true, 10, None, Waker::noop()) else { panic!() };
+        let Some(Entry::Granted(first)) = table.enter(true, PLAIN, Waker::noop()) else { panic!() };
         table.leave(first);
-        let Some(Entry::Granted(second)) = table.enter(true, 10, None, Waker::noop()) else { panic!() };
+        let Some(Entry::Granted(second)) = table.enter(true, PLAIN, Waker::noop()) else { panic!() };
         assert_eq!(first & INDEX_MASK, second & INDEX_MASK, "the slot is used again");
         assert!(second > first);
         assert!(table.complete(first, answer()).is_none());
@@ -351,7 +384,7 @@ mod tests {
         let at = |ms| now + Duration::from_millis(ms);
         let mut table = Table::new(2);
         for ms in [30, 10, 20] {
-            table.enter(true, 10, Some(at(ms)), Waker::noop());
+            table.enter(true, Entering { deadline: Some(at(ms)), ..PLAIN }, Waker::noop());
         }
         assert_eq!(table.earliest(), Some(at(10)));
         let late = |_: &Slot| Err(Error::new(ErrorKind::DeadlineExceeded));
@@ -362,6 +395,26 @@ mod tests {
         assert_eq!(wakers.len(), 2);
         assert_eq!(table.earliest(), Some(at(30)));
         assert!(!table.has_turn());
+    }
+
+    #[test]
+    fn a_burst_leaves_nothing_behind() {
+        let mut table = Table::new(10_000);
+        let ids: Vec<u64> = (0..5000)
+            .map(|_| match table.enter(true, PLAIN, Waker::noop()).unwrap() {
+                Entry::Granted(id) | Entry::Queued(id) => id,
+            })
+            .collect();
+        table.shrink();
+        assert_eq!(table.slots.len(), 5000, "not while they are outstanding");
+        for id in &ids {
+            table.leave(*id);
+        }
+        table.shrink();
+        assert_eq!(table.slots.capacity(), 0);
+        let Some(Entry::Granted(next)) = table.enter(true, PLAIN, Waker::noop()) else { panic!() };
+        assert!(next > ids[4999], "ids still grow");
+        assert!(table.complete(ids[0], answer()).is_none());
     }
 
     #[derive(Clone, Debug)]
@@ -401,7 +454,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Enter => {
-                        let (id, phase) = match table.enter(true, 10, None, Waker::noop()).unwrap() {
+                        let (id, phase) = match table.enter(true, PLAIN, Waker::noop()).unwrap() {
                             Entry::Granted(id) => (id, Sent),
                             Entry::Queued(id) => (id, Queued),
                         };

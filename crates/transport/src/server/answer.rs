@@ -1,6 +1,8 @@
 //! From what a service says to a frame.
 
+use super::call::panicked;
 use crate::out::OutQueue;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use towpath_codec::EncodeError;
 use towpath_core::{BoxError, CodecId, Context, Error, ErrorKind, Fault, Processed, Response};
 
@@ -10,10 +12,17 @@ pub(crate) fn refusal(error: &Error, codec: CodecId, context: Option<&Context>) 
     in_trace(Fault::from_error(error), context).into_response(codec)
 }
 
+/// As [`failure`], for an error that is a user's type: what it does when it is shown is a user's code.
+#[cold]
+pub(crate) fn guarded(error: BoxError, codec: CodecId, context: Option<&Context>) -> Response {
+    catch_unwind(AssertUnwindSafe(|| failure(error, codec, context)))
+        .unwrap_or_else(|panic| failure(panicked(&*panic), codec, context))
+}
+
 /// What a service failed with as a response: a fault in the chain speaks for itself, then an error of the
 /// stack; anything else is a handler that failed.
 #[cold]
-pub(crate) fn failure(error: BoxError, codec: CodecId, context: Option<&Context>) -> Response {
+fn failure(error: BoxError, codec: CodecId, context: Option<&Context>) -> Response {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
     while let Some(next) = source {
         if let Some(fault) = next.downcast_ref::<Fault>() {

@@ -20,6 +20,9 @@ use towpath_core::{BoxError, Request, Response};
 /// How long accepting pauses when the system has no descriptors left: connections that end free some.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How many connections above the limit are told so at a time; further ones are just closed.
+const REFUSED: usize = 64;
+
 /// A listening socket that is going to serve.
 #[derive(Debug)]
 pub struct Server {
@@ -108,15 +111,24 @@ where
         let mut shutdown = shutdown.unwrap_or_else(|| Box::pin(std::future::pending()));
         // Aborts its tasks when it is dropped: whoever drops the server ends its connections.
         let mut connections = JoinSet::new();
+        // Those that are sent away take their leave beside them, and not without end.
+        let mut refused = JoinSet::new();
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => {}
+                Some(_) = refused.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let open = connections.len();
-                        if let Some(connection) = open_connection(stream, peer, open, &service, &config, &drain) {
+                        let Some(mut connection) = open_connection(stream, peer, &service, &config, &drain) else {
+                            continue;
+                        };
+                        if connections.len() < config.max_connections {
                             connections.spawn(connection);
+                        } else if refused.len() < REFUSED {
+                            tracing::warn!(%peer, limit = config.max_connections, "a connection is sent away");
+                            connection.refuse("too many connections");
+                            refused.spawn(connection);
                         }
                     }
                     Err(error) if is_of_one_connection(&error) => {}
@@ -137,7 +149,6 @@ where
 fn open_connection<S>(
     stream: TcpStream,
     peer: SocketAddr,
-    open: usize,
     service: &S,
     config: &ServerConfig,
     drain: &Drain,
@@ -150,12 +161,7 @@ where
         tracing::debug!(%peer, %error, "a connection was gone before it was served");
         return None;
     }
-    let mut connection = ServerConnection::new(stream, service.clone(), config, drain.watch());
-    if open >= config.max_connections {
-        tracing::warn!(%peer, limit = config.max_connections, "a connection above the limit is sent away");
-        connection.refuse("too many connections");
-    }
-    Some(connection)
+    Some(ServerConnection::new(stream, service.clone(), config, drain.watch()))
 }
 
 /// Errors of accept that concern the one connection that was about to be accepted.

@@ -4,8 +4,12 @@ mod answer;
 mod call;
 mod connection;
 mod drain;
+mod driver;
+mod input;
 mod listener;
 mod shared;
+mod watch;
+mod work;
 
 pub use connection::ServerConnection;
 pub use drain::{Drain, DrainWatch};

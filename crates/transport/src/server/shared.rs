@@ -6,10 +6,17 @@ use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     task::Waker,
+    time::Duration,
 };
 use tokio::{task::AbortHandle, time::Instant};
 use towpath_codec::kind;
 use towpath_core::{BoxError, CodecId, Context, Mode, Response};
+
+/// Room for as many is kept when a burst is over.
+const KEPT_CALLS: usize = 4096;
+
+/// How long after a sweep the next one may come, for each call: a sweep costs about a tenth of it.
+const SWEEP_PER_CALL: Duration = Duration::from_nanos(100);
 
 #[derive(Debug)]
 pub(crate) struct Shared(Mutex<State>);
@@ -77,8 +84,19 @@ impl Shared {
 
     /// A call that stands in the table is done. Nothing happens if it was cancelled meanwhile.
     pub(crate) fn finish(&self, id: u64, result: Result<Response, BoxError>) {
+        // A user's types are shown and dropped outside the lock.
+        let response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                let call = self.lock().calls.get(&id).cloned();
+                let Some(call) = call else { return };
+                answer::guarded(error, call.codec, Some(&call.context))
+            }
+        };
         let mut state = self.lock();
-        let driver = state.finish(id, result).and_then(|()| state.ask());
+        let Some(call) = state.remove(id) else { return };
+        state.respond(id, &call, &response);
+        let driver = state.ask();
         drop(state);
         if let Some(driver) = driver {
             driver.wake();
@@ -87,18 +105,8 @@ impl Shared {
 }
 
 impl State {
-    fn finish(&mut self, id: u64, result: Result<Response, BoxError>) -> Option<()> {
-        let call = self.remove(id)?;
-        if call.mode != Mode::OneWay {
-            let response =
-                result.unwrap_or_else(|error| answer::failure(error, call.codec, Some(&call.context)));
-            self.respond(id, &call, response);
-        }
-        Some(())
-    }
-
     /// Answers a call that was just removed, in the form that it waits for.
-    pub(crate) fn respond(&mut self, id: u64, call: &Call, response: Response) {
+    pub(crate) fn respond(&mut self, id: u64, call: &Call, response: &Response) {
         let kind = match call.mode {
             Mode::OneWay => return,
             Mode::Async if call.accepted => kind::PUSH,
@@ -109,7 +117,7 @@ impl State {
             }
             _ => kind::RESPONSE,
         };
-        answer::put(&mut self.out, kind, id, &response, call.codec, self.max_payload);
+        answer::put(&mut self.out, kind, id, response, call.codec, self.max_payload);
     }
 
     pub(crate) fn insert(&mut self, id: u64, call: Call) {
@@ -123,6 +131,9 @@ impl State {
     pub(crate) fn remove(&mut self, id: u64) -> Option<Call> {
         let call = self.calls.remove(&id)?;
         self.held -= call.bytes;
+        if self.calls.is_empty() && self.calls.capacity() > KEPT_CALLS {
+            self.calls = HashMap::new();
+        }
         Some(call)
     }
 
@@ -134,7 +145,11 @@ impl State {
         let late = |call: &Call| call.context.deadline().is_some_and(|deadline| deadline <= now);
         let ids: Vec<u64> = self.calls.iter().filter(|(_, call)| late(call)).map(|(id, _)| *id).collect();
         let calls = ids.into_iter().filter_map(|id| Some((id, self.remove(id)?))).collect();
-        self.earliest = self.calls.values().filter_map(|call| call.context.deadline()).min();
+        // Each look visits every call: with very many of them it is worth a few milliseconds to look less
+        // often (100 000: 10 ms).
+        let not_before = now + SWEEP_PER_CALL * u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        let earliest = self.calls.values().filter_map(|call| call.context.deadline()).min();
+        self.earliest = earliest.map(|earliest| earliest.max(not_before));
         calls
     }
 

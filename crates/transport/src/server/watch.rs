@@ -1,0 +1,111 @@
+//! What the clock says: deadlines, signs of life, stalls, the end of a drain.
+
+use super::{
+    answer,
+    connection::{End, ServerConnection, Stage},
+};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tower_service::Service;
+use towpath_codec::{GoAwayReason, kind};
+use towpath_core::{BoxError, Error, ErrorKind, Processed, Request, Response};
+
+/// How often a peer hears a sign of life from a connection that does not read for the moment. Well below
+/// the time after which a caller gives a silent connection up.
+pub(super) const WHILE_FULL: Duration = Duration::from_secs(5);
+
+impl<T, S> ServerConnection<T, S>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request, Response = Response, Error: Into<BoxError>, Future: Send + 'static>,
+    S: Clone + Send + 'static,
+{
+    /// The alarm has rung: whose time is up, and when to look again.
+    pub(super) fn look_around(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let mut next = self.expire(now);
+        if self.is_full() {
+            // What it does not read, it cannot hold against the peer; and the peer should hear of it.
+            self.times.last_read = now;
+            self.times.asked_for_life = None;
+            self.times.half_read = self.times.half_read.map(|_| (now, 0));
+            towpath_codec::put_short(&mut self.writing.buf, kind::PING, 1);
+            next = Some(next.map_or(now + WHILE_FULL, |at| at.min(now + WHILE_FULL)));
+        }
+        let mut again = |at: Instant| next = Some(next.map_or(at, |other: Instant| other.min(at)));
+        let stall = self.config.stall_timeout;
+        for (since, _) in [self.times.half_read, self.times.half_written].into_iter().flatten() {
+            if now >= since + stall {
+                tracing::debug!("a peer has stalled for {} ms: its connection is closed", stall.as_millis());
+                return Err(End::Gone);
+            }
+            again(since + stall);
+        }
+        if let Stage::Draining { until } = self.stage {
+            if now >= until {
+                self.give_up_calls();
+                return Err(End::Finished);
+            }
+            again(until);
+        }
+        if let Some(every) = self.config.keep_alive {
+            match self.times.asked_for_life {
+                Some(asked) if now >= asked + self.config.keep_alive_timeout => {
+                    tracing::debug!("a peer gives no sign of life: its connection is closed");
+                    return Err(End::Gone);
+                }
+                Some(asked) => again(asked + self.config.keep_alive_timeout),
+                None if now >= self.times.last_read + every => {
+                    towpath_codec::put_short(&mut self.writing.buf, kind::PING, 1);
+                    self.times.asked_for_life = Some(now);
+                    again(now + self.config.keep_alive_timeout);
+                }
+                None => again(self.times.last_read + every),
+            }
+        }
+        if let Some(after) = self.config.idle_timeout {
+            if !self.shared.lock().calls.is_empty() {
+                self.times.last_call = now;
+            }
+            if now >= self.times.last_call + after {
+                return Err(End::Violation(GoAwayReason::Idle, "idle".to_owned()));
+            }
+            again(self.times.last_call + after);
+        }
+        if let Some(next) = next {
+            self.alarm.not_later_than(next);
+        }
+        Ok(())
+    }
+
+    /// Stops the calls whose deadline has passed, and answers them. Says when the next one is due.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
+        let mut state = self.shared.lock();
+        for (id, call) in state.expired(now) {
+            call.stop();
+            let error = Error::new(ErrorKind::DeadlineExceeded);
+            let response = answer::refusal(&error, call.codec, Some(&call.context));
+            state.respond(id, &call, &response);
+        }
+        state.earliest
+    }
+
+    /// The drain's own time is up.
+    pub(super) fn give_up_calls(&mut self) {
+        let mut state = self.shared.lock();
+        for (id, call) in state.take_all() {
+            call.stop();
+            // MCP-W-108 would mean "not processed" in a RESPONSE; in a PUSH it does not.
+            let kind = if call.accepted { ErrorKind::Draining } else { ErrorKind::Cancelled };
+            let error = Error::new(kind)
+                .with_processed(Processed::Unknown)
+                .because("the server's drain did not wait longer");
+            let response = answer::refusal(&error, call.codec, Some(&call.context));
+            state.respond(id, &call, &response);
+        }
+        self.writing.append(&mut state.out);
+    }
+}
