@@ -13,10 +13,14 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::Instant,
+};
 use towpath::{
-    CallError, Client, CodecId, ErrorKind, Json, Priority, Processed, Request, Router, State, codec,
-    context::Field,
+    CallError, Client, CodecId, ErrorCode, ErrorKind, Fault, Json, Priority, Processed, Request, Router,
+    State, codec, context::Field,
 };
 
 async fn connected() -> (Client, Serving) {
@@ -255,6 +259,66 @@ async fn an_asynchronous_call_is_accepted_and_done_later() {
     let slow = client.request("Debug.Sleep").body(&Nap { ms: 60_000 }).timeout(Duration::from_millis(200));
     let error = soon(slow.send_async::<u64>().await.unwrap()).await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
+}
+
+/// A callee need not accept first what is done already.
+#[tokio::test]
+async fn an_asynchronous_call_may_be_answered_at_once() {
+    let at_once = |status: u8, body: &'static [u8]| async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("mcp://{}", listener.local_addr().unwrap());
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 16];
+            stream.read_exact(&mut head).await.unwrap();
+            // RESPONSE, with the request's id, in JSON.
+            let len = u32::try_from(16 + body.len()).unwrap().to_be_bytes();
+            let answer = [b"MC\x01\x02", &len[..], &head[8..], &[status, 1, 0, 0, 0, 0, 0, 0], body].concat();
+            stream.write_all(&answer).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        (Client::connect(url).await.unwrap(), peer)
+    };
+    let (client, _peer) = at_once(0, b"7").await;
+    let accepted = soon(client.request("A.b").send_async::<u64>()).await.unwrap();
+    assert_eq!(soon(accepted).await.unwrap(), 7);
+    let (client, _peer) = at_once(0, b"7").await;
+    let accepted = soon(client.request("A.b").send_async::<u64>()).await.unwrap();
+    assert_eq!(&soon(accepted.into_response()).await.unwrap().body()[..], b"7");
+    let (client, _peer) = at_once(1, br#"{"error":{"code":"ORD-E-102"}}"#).await;
+    let refused = soon(client.request("A.b").send_async::<u64>()).await.unwrap_err();
+    assert_eq!(refused.fault().unwrap().code(), "ORD-E-102");
+
+    // A service in this process has no ACK.
+    let client = Client::builder().over(router());
+    let accepted =
+        soon(client.request("Debug.Sleep").body(&Nap { ms: 1 }).send_async::<u64>()).await.unwrap();
+    assert_eq!(soon(accepted).await.unwrap(), 1);
+    let (told, called) = tokio::sync::oneshot::channel();
+    let accepted =
+        soon(client.request("Debug.Sleep").body(&Nap { ms: 2 }).send_async::<u64>()).await.unwrap();
+    let done = accepted.on_complete(move |result| told.send(result.unwrap()).unwrap());
+    assert_eq!(soon(called).await.unwrap(), 2);
+    done.await.unwrap();
+}
+
+/// The peer's own words, code and all.
+#[tokio::test]
+async fn a_fault_of_the_stack_is_there_as_it_came() {
+    let refuse = async || -> Result<(), Fault> {
+        Err(Fault::new(ErrorCode::from_static("MCP-E-777"), "of a later day").with_trace_id("t"))
+    };
+    let server = serve(Router::new().route("A.b", refuse)).await;
+    let client = Client::connect(server.url()).await.unwrap();
+    let error = client.call::<()>("A.b", &1).await.unwrap_err();
+    let error = error.error().unwrap();
+    assert_eq!(error.kind(), ErrorKind::HandlerFailed);
+    let came = error.remote_fault().unwrap();
+    assert_eq!(
+        (came.code().as_str(), came.message(), came.trace_id()),
+        ("MCP-E-777", "of a later day", Some("t"))
+    );
+    assert!(!came.not_processed());
 }
 
 #[tokio::test]

@@ -140,10 +140,12 @@ impl FrameReader {
             self.header = Some(header);
             return Ok(Next::More);
         }
-        let payload = match len {
-            ..=SMALL => self.small(len),
-            ..=MEDIUM => self.medium(len),
-            _ => self.large(len),
+        let payload = if len <= SMALL {
+            self.small(len)
+        } else if len <= MEDIUM {
+            self.medium(len)
+        } else {
+            self.large(len)
         };
         Ok(Next::Frame(header.kind, payload))
     }
