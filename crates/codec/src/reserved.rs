@@ -6,6 +6,9 @@ use towpath_core::{
     metadata::{InvalidMetadata, put_entry},
 };
 
+/// W3C's have 32 bytes.
+const MAX_TRACE_TEXT: usize = 128;
+
 const TRACEPARENT: &str = "traceparent";
 const SPAN_ID: &str = "span-id";
 const PRIORITY: &str = "priority";
@@ -101,7 +104,8 @@ pub(crate) fn read_context(metadata: &Metadata) -> Context {
             RETRY_ATTEMPT => numbers.attempt = numbers.attempt.or(Some(value)),
             _ => {
                 let field = Field::ALL.into_iter().find(|field| field.key() == key);
-                if let Some(field) = field.filter(|field| context.field(*field).is_none()) {
+                let sane = field != Some(Field::TraceText) || is_trace_text(value);
+                if let Some(field) = field.filter(|field| sane && context.field(*field).is_none()) {
                     context.set_field(field, metadata.get_bytes(key));
                 }
             }
@@ -120,6 +124,11 @@ pub(crate) fn read_context(metadata: &Metadata) -> Context {
         context.set_field(Field::TraceText, None);
     }
     context
+}
+
+/// A trace id goes into faults and logs as it came: short, printable, no room for mischief.
+fn is_trace_text(value: &[u8]) -> bool {
+    (1..=MAX_TRACE_TEXT).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
 /// Values as they arrived: the first of each key.
@@ -244,5 +253,18 @@ mod tests {
         assert_eq!(foreign.trace_id_text().unwrap(), "a1b2c3d4");
         let w3c = read(&[("trace-id", "a1b2c3d4"), ("traceparent", TRACE)]);
         assert_eq!(w3c.trace_id_text().unwrap(), trace);
+    }
+
+    #[test]
+    fn a_trace_id_that_makes_no_sense_is_none() {
+        let read = |value: &[u8]| {
+            let mut metadata = Metadata::new();
+            metadata.insert("trace-id", value).unwrap();
+            read_context(&metadata).trace_id_text()
+        };
+        assert_eq!(read(b"a1b2c3d4").as_deref(), Some("a1b2c3d4"));
+        for bad in [&b""[..], b"\xff", b"two words", b"line\nline", b"\x1b[31m", &[b'a'; 129]] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
     }
 }

@@ -37,10 +37,16 @@ fn context() -> impl Strategy<Value = Context> {
             context.set_priority(Priority::new(priority));
             context.set_attempt(attempt.unwrap_or(0));
             for (field, value) in Field::ALL.into_iter().zip(fields) {
-                // One or the other: a foreign trace id is what a call has instead of W3C's.
-                if field != Field::TraceText || context.trace().is_none() {
-                    context.set_field(field, value.map(Bytes::from));
-                }
+                let value = match (field, value) {
+                    // One or the other: a foreign trace id is what a call has instead of W3C's. And it is
+                    // printable, or it counts as none.
+                    (Field::TraceText, Some(text)) if context.trace().is_none() && !text.is_empty() => {
+                        Some(text.iter().map(|byte| b'!' + byte % 94).collect())
+                    }
+                    (Field::TraceText, _) => None,
+                    (_, value) => value,
+                };
+                context.set_field(field, value.map(Bytes::from));
             }
             context
         },
