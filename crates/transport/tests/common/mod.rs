@@ -119,7 +119,12 @@ pub fn request(method: &'static str, body: &'static str) -> Request {
 
 /// A client connection whose server is the test.
 pub fn client(config: &ClientConfig) -> (Connection, JoinHandle<Result<(), Error>>, Peer) {
-    let (near, far) = tokio::io::duplex(PIPE);
+    client_over(PIPE, config)
+}
+
+/// The same over a pipe that holds so much each way.
+pub fn client_over(pipe: usize, config: &ClientConfig) -> (Connection, JoinHandle<Result<(), Error>>, Peer) {
+    let (near, far) = tokio::io::duplex(pipe);
     let (connection, driver) = Connection::new(near, "test", config).unwrap();
     (connection, tokio::spawn(driver), Peer { io: far })
 }
@@ -178,7 +183,12 @@ pub async fn handle(request: Request, seen: Seen) -> Result<Response, BoxError> 
 
 /// A server connection whose client is the test.
 pub fn server(config: &ServerConfig) -> (Peer, Drain, Seen, JoinHandle<()>) {
-    let (near, far) = tokio::io::duplex(PIPE);
+    server_over(PIPE, config)
+}
+
+/// The same over a pipe that holds so much each way.
+pub fn server_over(pipe: usize, config: &ServerConfig) -> (Peer, Drain, Seen, JoinHandle<()>) {
+    let (near, far) = tokio::io::duplex(pipe);
     let (drain, seen) = (Drain::new(), Seen::default());
     let service = {
         let seen = seen.clone();
@@ -190,14 +200,23 @@ pub fn server(config: &ServerConfig) -> (Peer, Drain, Seen, JoinHandle<()>) {
 
 /// Client and server, back to back.
 pub fn pair() -> (Connection, Drain, Seen) {
-    let (near, far) = tokio::io::duplex(PIPE);
+    pair_over(PIPE, &ClientConfig::default(), &ServerConfig::default())
+}
+
+/// The same over a pipe that holds so much each way.
+pub fn pair_over(
+    pipe: usize,
+    client_config: &ClientConfig,
+    server_config: &ServerConfig,
+) -> (Connection, Drain, Seen) {
+    let (near, far) = tokio::io::duplex(pipe);
     let (drain, seen) = (Drain::new(), Seen::default());
     let service = {
         let seen = seen.clone();
         service_fn(move |request: Request| handle(request, seen.clone()))
     };
-    tokio::spawn(ServerConnection::new(far, service, &ServerConfig::default(), drain.watch()));
-    let (connection, driver) = Connection::new(near, "test", &ClientConfig::default()).unwrap();
+    tokio::spawn(ServerConnection::new(far, service, server_config, drain.watch()));
+    let (connection, driver) = Connection::new(near, "test", client_config).unwrap();
     tokio::spawn(driver);
     (connection, drain, seen)
 }
