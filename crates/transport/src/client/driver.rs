@@ -1,6 +1,7 @@
 //! The one task of a connection: it reads, completes calls, and writes what callers have queued.
 
 use super::{
+    ending::{End, call_id, going_away, opaque},
     shared::{Shared, State},
     table::{Outcome, Phase, Slot},
 };
@@ -23,7 +24,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use towpath_codec::{FrameError, GoAway, GoAwayReason, ResponseError, Settings, kind};
+use towpath_codec::{GoAway, GoAwayReason, ResponseError, Settings, kind};
 use towpath_core::{Error, ErrorKind, Processed, Response};
 
 /// How often the driver lets callers run before it flushes, when it expects more of them to call.
@@ -415,57 +416,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.stage =
             Stage::Ending(farewell.then(|| Farewell::new(mem::take(&mut self.writing))), Some(result));
     }
-}
-
-/// Why a connection ends.
-#[derive(Debug)]
-enum End {
-    /// Nobody can call any more, and nothing is outstanding.
-    Finished,
-    /// The peer has closed its half.
-    Eof,
-    Lost(Error),
-    /// The peer broke the protocol.
-    Violation(GoAwayReason, String),
-}
-
-impl From<FrameError> for End {
-    fn from(error: FrameError) -> Self {
-        End::Violation(error.reason(), error.to_string())
-    }
-}
-
-/// The id of a call; 0 is none.
-fn call_id(payload: &[u8]) -> Result<u64, End> {
-    match towpath_codec::id(payload) {
-        Some(id) if id != 0 => Ok(id),
-        _ => Err(End::Violation(GoAwayReason::Malformed, "a frame without a call id".to_owned())),
-    }
-}
-
-/// The opaque value of PING and PONG.
-fn opaque(payload: &[u8]) -> Result<u64, End> {
-    let short = || End::Violation(GoAwayReason::Malformed, "a frame too short for its id".to_owned());
-    towpath_codec::id(payload).ok_or_else(short)
-}
-
-/// The peer takes no new calls: those it has not begun, and those in line, may go elsewhere.
-fn going_away(shared: &Shared, state: &mut State, wakers: &mut Vec<Waker>, goaway: &GoAway) {
-    let kind = match goaway.reason {
-        GoAwayReason::BadMagic | GoAwayReason::BadVersion => ErrorKind::Version,
-        GoAwayReason::TooLarge => ErrorKind::TooLarge,
-        GoAwayReason::Malformed | GoAwayReason::UnknownType => ErrorKind::Malformed,
-        GoAwayReason::Unauthenticated => ErrorKind::Unauthenticated,
-        _ => ErrorKind::Draining,
-    };
-    let error = shared.error(kind).with_processed(Processed::No).because(goaway.text.clone());
-    let last_id = goaway.last_id;
-    state.table.complete_where(wakers, |slot| {
-        let begun = matches!(slot.phase, Phase::Sent | Phase::Accepted) && slot.id <= last_id;
-        (!begun).then(|| Err(error.clone()))
-    });
-    shared.close(state, error);
-    wakers.extend(state.watchers.drain(..).map(|(_, waker)| waker));
 }
 
 /// `Running` → `Ending` → the end.

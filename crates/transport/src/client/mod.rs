@@ -3,6 +3,7 @@
 mod connect;
 mod connection;
 mod driver;
+mod ending;
 mod future;
 mod outcome;
 mod shared;
