@@ -183,7 +183,8 @@ async fn an_answer_for_a_call_in_line_means_nothing() {
     assert_eq!(first.await.unwrap().unwrap().into_body(), "one");
     let (id, _, _) = timeout(HOUR, peer.expect_request()).await.expect("its turn comes");
     peer.respond(id, "two").await;
-    assert_eq!(second.await.unwrap().unwrap().into_body(), "two");
+    let second = timeout(HOUR, second).await.expect("answered");
+    assert_eq!(second.unwrap().unwrap().into_body(), "two");
 }
 
 #[tokio::test(start_paused = true)]
