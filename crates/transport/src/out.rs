@@ -8,8 +8,8 @@ use std::{
 };
 use tokio::io::AsyncWrite;
 
-/// Bodies from this size on are sent as a slice of their own (vectored) instead of being copied. Measured:
-/// below 8 KiB a copy is cheaper than another entry of the vector.
+/// Bodies from this size on are sent as a slice of their own (vectored) instead of being copied: a copy of
+/// less costs about as much as another entry of the vector does.
 const BY_REFERENCE: usize = 8 * 1024;
 
 /// How many slices one vectored write takes.
