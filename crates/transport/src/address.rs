@@ -50,6 +50,7 @@ impl FromStr for Address {
         let rest = match text.split_once("://") {
             Some(("mcp", rest)) => rest,
             Some(("mcps", _)) => return Err(refuse("TLS (mcps) is not built in")),
+            None if text.starts_with("mcp+unix:") => return Err(refuse("Unix sockets are not built in")),
             Some(_) => return Err(refuse("the scheme is not mcp")),
             None => return Err(refuse("there is no scheme")),
         };
@@ -58,6 +59,9 @@ impl FromStr for Address {
             Some(v6) => v6.split_once("]:").ok_or_else(|| refuse("there is no port after the ]"))?,
             None => rest.rsplit_once(':').ok_or_else(|| refuse("there is no port"))?,
         };
+        if port.contains('/') {
+            return Err(refuse("there is no path in an address"));
+        }
         if host.is_empty() || host.contains(['/', '@', ' ']) || (!rest.starts_with('[') && host.contains(':'))
         {
             return Err(refuse("the host is none"));
@@ -107,6 +111,14 @@ mod tests {
             let address: Address = text.parse().unwrap();
             assert_eq!((address.host(), address.port()), (host, port));
         }
+    }
+
+    #[test]
+    fn what_is_not_built_in_is_named() {
+        let why = |text: &str| text.parse::<Address>().unwrap_err().to_string();
+        assert!(why("mcps://a:80").contains("TLS"));
+        assert!(why("mcp+unix:/run/a").contains("Unix sockets"));
+        assert!(why("mcp://a:80/path").contains("no path"));
     }
 
     #[test]
