@@ -4,7 +4,7 @@ use super::{
     line::{Core, Line, Target},
     task,
 };
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::pin, sync::Arc};
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout_at},
@@ -109,20 +109,22 @@ impl Channel {
 
     /// Waits for a connection, or until `give_up` makes an error of the line.
     async fn wait(&self, give_up: impl Fn(&Line) -> Option<Error>) -> Result<Connection, Error> {
-        let mut line = self.core().line.subscribe();
+        let core = self.core();
         loop {
+            // In line before the look: a change after the look is not missed.
+            let mut changed = pin!(core.changed.notified());
+            changed.as_mut().enable();
             self.start()?;
-            match &*line.borrow_and_update() {
+            match &*core.line.borrow() {
                 Line::Connected(connection) if !connection.is_closed() => return Ok(connection.clone()),
-                Line::Closed => return Err(self.core().closed()),
+                Line::Closed => return Err(core.closed()),
                 other => {
                     if let Some(error) = give_up(other) {
                         return Err(error);
                     }
                 }
             }
-            // The sender is in the core, which is alive.
-            let _ = line.changed().await;
+            changed.await;
         }
     }
 

@@ -1,7 +1,11 @@
 //! What the handles of a channel, its calls and its one task share.
 
+use super::connector::Connector;
 use std::sync::Arc;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use towpath_core::{Backoff, Error, ErrorKind, Processed};
 use towpath_transport::{Address, ClientConfig, Connection};
 
@@ -11,6 +15,7 @@ pub(crate) struct Target {
     pub(crate) address: Address,
     pub(crate) config: ClientConfig,
     pub(crate) backoff: Backoff,
+    pub(crate) connector: Connector,
 }
 
 /// The state of a channel, with the connection in it: `Idle` → `Connecting` ⇄ `Connected`, and `Closed` at
@@ -28,6 +33,8 @@ pub(super) enum Line {
 pub(super) struct Core {
     pub(super) target: Target,
     pub(super) line: watch::Sender<Line>,
+    /// Tells those who wait for a change, in the order in which they came; a `watch` wakes in any order.
+    pub(super) changed: Notify,
     /// The address as it is named in errors.
     pub(super) endpoint: Arc<str>,
 }
@@ -35,7 +42,7 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(target: Target) -> Self {
         let endpoint = target.address.to_string().into();
-        Core { target, line: watch::Sender::new(Line::Idle), endpoint }
+        Core { target, line: watch::Sender::new(Line::Idle), changed: Notify::new(), endpoint }
     }
 
     /// From `Idle` to `Connecting`; true for the one who has to start the task.
@@ -51,18 +58,21 @@ impl Core {
 
     /// The task's changes; false when the channel is closed.
     pub(super) fn set(&self, next: Line) -> bool {
-        self.line.send_if_modified(|line| {
+        let set = self.line.send_if_modified(|line| {
             let open = !matches!(line, Line::Closed);
             if open {
                 *line = next;
             }
             open
-        })
+        });
+        self.changed.notify_waiters();
+        set
     }
 
     /// No calls from here on.
     pub(super) fn close(&self) {
         self.line.send_replace(Line::Closed);
+        self.changed.notify_waiters();
     }
 
     pub(super) fn error(&self, kind: ErrorKind) -> Error {
@@ -96,7 +106,8 @@ mod tests {
 
     fn core() -> Core {
         let (address, config) = (Address::new("10.0.0.1", 80), ClientConfig::default());
-        Core::new(Target { address, config, backoff: Backoff::default() })
+        let connector = Connector::default();
+        Core::new(Target { address, config, backoff: Backoff::default(), connector })
     }
 
     #[test]

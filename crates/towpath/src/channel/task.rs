@@ -8,15 +8,15 @@ use fastrand::Rng;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 use towpath_core::{Error, ErrorKind};
-use towpath_transport::Connection;
 
 /// Connects, watches the connection, connects again; ends when the channel is closed.
 pub(super) async fn run(core: Arc<Core>) {
     let guard = Guard(core.clone());
     let mut line = core.line.subscribe();
     tokio::select! {
-        () = keep(&core) => {}
+        biased;
         _ = line.wait_for(|line| matches!(line, Line::Closed)) => {}
+        () = keep(&core) => {}
     }
     drop(guard);
 }
@@ -26,27 +26,28 @@ async fn keep(core: &Core) {
     let mut rng = Rng::new();
     let mut since = Instant::now();
     loop {
-        let (error, wait) = match Connection::connect(&core.target.address, &core.target.config).await {
-            Ok(connection) => {
-                reconnect.connected(Instant::now());
-                // The connection goes into the line; what waits for its end does not hold it open.
-                let ended = connection.closed();
-                if !core.set(Line::Connected(connection)) {
-                    return;
+        let (error, wait) =
+            match core.target.connector.connect(&core.target.address, &core.target.config).await {
+                Ok(connection) => {
+                    reconnect.connected(Instant::now());
+                    // The connection goes into the line; what waits for its end does not hold it open.
+                    let ended = connection.closed();
+                    if !core.set(Line::Connected(connection)) {
+                        return;
+                    }
+                    tracing::debug!(endpoint = %core.endpoint, "connected");
+                    let error = ended.await;
+                    since = Instant::now();
+                    let wait = reconnect.lost(since, loss(&error), &mut rng);
+                    tracing::debug!(endpoint = %core.endpoint, %error, ?wait, "the connection ended");
+                    (error, wait)
                 }
-                tracing::debug!(endpoint = %core.endpoint, "connected");
-                let error = ended.await;
-                since = Instant::now();
-                let wait = reconnect.lost(since, loss(&error), &mut rng);
-                tracing::debug!(endpoint = %core.endpoint, %error, ?wait, "the connection ended");
-                (error, wait)
-            }
-            Err(error) => {
-                let wait = reconnect.failed(&mut rng);
-                tracing::debug!(endpoint = %core.endpoint, %error, ?wait, "could not connect");
-                (error, wait)
-            }
-        };
+                Err(error) => {
+                    let wait = reconnect.failed(&mut rng);
+                    tracing::debug!(endpoint = %core.endpoint, %error, ?wait, "could not connect");
+                    (error, wait)
+                }
+            };
         if !core.set(Line::Connecting { since, last_error: Some(error) }) {
             return;
         }

@@ -5,13 +5,13 @@ use super::{
     handle::{Client, Inner},
     pattern::Patterns,
 };
-use crate::channel::{Channel, Target};
-use std::{fmt, time::Duration};
+use crate::channel::{Channel, Connector, Target};
+use std::{fmt, future::Future, time::Duration};
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
 use towpath_core::{Backoff, BoxError, Error, ErrorKind, Jitter, Request, Response};
 use towpath_timeout::{DeadlineLayer, TimeoutConfig};
-use towpath_transport::{Address, ClientConfig};
+use towpath_transport::{Address, ClientConfig, Connection};
 
 impl Client {
     /// Connects to `mcp://host:port`, with the defaults of [`ClientBuilder`].
@@ -38,6 +38,7 @@ impl Client {
             config: ClientConfig::default(),
             timeout: Some(TimeoutConfig::default()),
             backoff: backoff(),
+            connector: Connector::default(),
             idempotent: Patterns::default(),
             layer: Identity::new(),
         }
@@ -82,6 +83,7 @@ pub struct ClientBuilder<L = Identity> {
     config: ClientConfig,
     timeout: Option<TimeoutConfig>,
     backoff: Backoff,
+    connector: Connector,
     idempotent: Patterns,
     layer: L,
 }
@@ -122,6 +124,39 @@ impl<L> ClientBuilder<L> {
         self
     }
 
+    /// Makes the connections in a way of one's own: through a proxy, over a stream that the transport does
+    /// not know, in memory for a test. `connect` is given the address and the settings of the connection,
+    /// and most often ends with [`Connection::new`] and a spawned driver. It is dropped at the connect
+    /// timeout; what it fails with counts as a failed connect (MCP-E-011).
+    ///
+    /// ```
+    /// use tokio::net::TcpStream;
+    /// use towpath::{Client, Connection, Error, ErrorKind};
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// let client = Client::builder()
+    ///     .connector(|address, config| async move {
+    ///         let failed = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
+    ///         let stream = TcpStream::connect("127.0.0.1:1080").await.map_err(|error| failed(error.to_string()))?;
+    ///         let (connection, driver) = Connection::new(stream, address.to_string(), &config)
+    ///             .map_err(|error| failed(error.to_string()))?;
+    ///         tokio::spawn(driver);
+    ///         Ok(connection)
+    ///     })
+    ///     .connect_lazy("mcp://orders.example:8080")?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connector<F, R>(mut self, connect: F) -> Self
+    where
+        F: Fn(Address, ClientConfig) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Connection, Error>> + Send + 'static,
+    {
+        self.connector = Connector::new(connect);
+        self
+    }
+
     /// Declares methods that may be called twice without harm. In the pattern, `*` stands for any run of
     /// characters: `"UserService.Get*"`. Can be used more than once.
     pub fn idempotent(mut self, pattern: impl AsRef<str>) -> Self {
@@ -132,8 +167,9 @@ impl<L> ClientBuilder<L> {
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around the connection. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ClientBuilder<Stack<M, L>> {
-        let ClientBuilder { config, timeout, backoff, idempotent, layer: outer } = self;
-        ClientBuilder { config, timeout, backoff, idempotent, layer: Stack::new(layer, outer) }
+        let ClientBuilder { config, timeout, backoff, connector, idempotent, layer: outer } = self;
+        let layer = Stack::new(layer, outer);
+        ClientBuilder { config, timeout, backoff, connector, idempotent, layer }
     }
 
     /// Connects.
@@ -190,7 +226,9 @@ impl<L> ClientBuilder<L> {
         let refuse = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
         let address: Address = address.parse().map_err(|error| refuse(format!("{error}")))?;
         self.config.validate().map_err(|error| refuse(error.to_string()))?;
-        let channel = Channel::new(Target { address, config: self.config, backoff: self.backoff });
+        let target =
+            Target { address, config: self.config, backoff: self.backoff, connector: self.connector };
+        let channel = Channel::new(target);
         let stack = self.layer.layer(channel.clone());
         Ok((build(stack, self.timeout, Some(channel.clone()), self.idempotent), channel))
     }

@@ -143,7 +143,9 @@ impl State {
             return Vec::new();
         }
         let late = |call: &Call| call.context.deadline().is_some_and(|deadline| deadline <= now);
-        let ids: Vec<u64> = self.calls.iter().filter(|(_, call)| late(call)).map(|(id, _)| *id).collect();
+        let mut ids: Vec<u64> = self.calls.iter().filter(|(_, call)| late(call)).map(|(id, _)| *id).collect();
+        // In the order in which they came, not in that of the table, which is another in each run.
+        ids.sort_unstable();
         let calls = ids.into_iter().filter_map(|id| Some((id, self.remove(id)?))).collect();
         // Each look visits every call: with very many of them it is worth a few milliseconds to look less
         // often (100 000: 10 ms).
@@ -157,7 +159,10 @@ impl State {
     pub(crate) fn take_all(&mut self) -> Vec<(u64, Call)> {
         self.held = 0;
         self.earliest = None;
-        self.calls.drain().collect()
+        let mut calls: Vec<_> = self.calls.drain().collect();
+        // As above.
+        calls.sort_unstable_by_key(|(id, _)| *id);
+        calls
     }
 
     /// The driver's waker, unless it has been asked already.
