@@ -29,6 +29,7 @@
 mod auto;
 pub mod contract;
 mod io;
+pub mod net;
 mod reorder;
 pub mod time;
 
