@@ -57,6 +57,10 @@ pub struct ServerConfig {
     /// How long a frame that has begun may stand still (less than 16 KiB of it arriving in that time), and
     /// how long a peer may refuse to take any byte; then the connection is closed. Default 30 s.
     pub stall_timeout: Duration,
+    /// How long a new connection may take to bring its first frame's header whole; then it is closed
+    /// (GOAWAY 6). At half of that time a PING asks for one, so that a peer that has nothing to say yet is
+    /// not taken for one that never will. Default 20 s.
+    pub header_timeout: Duration,
     /// A PING goes out when nothing was received for so long; `None`: never. Default 60 s.
     pub keep_alive: Option<Duration>,
     /// The connection is given up when nothing arrives for so long after that. Default 20 s.
@@ -64,6 +68,14 @@ pub struct ServerConfig {
     /// A connection without an outstanding call is closed (GOAWAY 6) after so long; `None`: never.
     /// Default `None`.
     pub idle_timeout: Option<Duration>,
+    /// How old a connection may become; then it is drained (GOAWAY 0), and the peer makes a new one, which
+    /// may lead to another server. Each connection's own age is up to a tenth less or more, so that peers
+    /// who came together do not come again together. `None`: any age. Default `None`: only who knows what
+    /// stands between the peers and the server knows whether a connection that works is worth ending.
+    pub max_connection_age: Option<Duration>,
+    /// How long a connection that has reached its age waits for the calls that were accepted; those that
+    /// are left then end as in a drain. Default 30 s.
+    pub connection_age_grace: Duration,
     /// How long a drain waits for the calls that were accepted. Default 30 s.
     pub drain_timeout: Duration,
 }
@@ -78,9 +90,12 @@ impl Default for ServerConfig {
             max_held: 32 << 20,
             max_backlog: 8 << 20,
             stall_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(20),
             keep_alive: Some(Duration::from_secs(60)),
             keep_alive_timeout: Duration::from_secs(20),
             idle_timeout: None,
+            max_connection_age: None,
+            connection_age_grace: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -124,10 +139,13 @@ impl ServerConfig {
         check(self.max_held > 0, "max_held", "at least 1 byte")?;
         check(self.max_backlog > 0, "max_backlog", "at least 1 byte")?;
         check(self.drain_timeout <= LONGEST, "drain_timeout", "at most a year")?;
+        check(self.connection_age_grace <= LONGEST, "connection_age_grace", "at most a year")?;
         time(self.stall_timeout, "stall_timeout")?;
+        time(self.header_timeout, "header_timeout")?;
         time_or_none(self.keep_alive, "keep_alive")?;
         time(self.keep_alive_timeout, "keep_alive_timeout")?;
-        time_or_none(self.idle_timeout, "idle_timeout")
+        time_or_none(self.idle_timeout, "idle_timeout")?;
+        time_or_none(self.max_connection_age, "max_connection_age")
     }
 }
 
@@ -139,9 +157,12 @@ impl ServerConfig {
     pub(crate) fn clamped(&self) -> Self {
         ServerConfig {
             stall_timeout: self.stall_timeout.min(LONGEST),
+            header_timeout: self.header_timeout.min(LONGEST),
             keep_alive: self.keep_alive.map(|every| every.min(LONGEST)),
             keep_alive_timeout: self.keep_alive_timeout.min(LONGEST),
             idle_timeout: self.idle_timeout.map(|after| after.min(LONGEST)),
+            max_connection_age: self.max_connection_age.map(|age| age.min(LONGEST)),
+            connection_age_grace: self.connection_age_grace.min(LONGEST),
             drain_timeout: self.drain_timeout.min(LONGEST),
             ..self.clone()
         }
@@ -188,5 +209,12 @@ mod tests {
             config.validate().unwrap_err().to_string(),
             "keep_alive must be more than zero and at most a year, or none"
         );
+        let config = ServerConfig { header_timeout: Duration::ZERO, ..Default::default() };
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "header_timeout must be more than zero, and at most a year"
+        );
+        let config = ServerConfig { max_connection_age: Some(Duration::MAX), ..Default::default() };
+        assert!(config.validate().is_err() && config.clamped().validate().is_ok());
     }
 }

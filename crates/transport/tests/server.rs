@@ -401,6 +401,8 @@ async fn a_half_read_frame_is_not_waited_for_without_end() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_given_up() {
     let (mut peer, _drain, _, serving) = server(&ServerConfig::default());
+    peer.short(kind::PING, 5).await;
+    assert_eq!(peer.expect_id(kind::PONG).await, 5);
     let start = tokio::time::Instant::now();
     peer.expect(kind::PING).await;
     assert_eq!(start.elapsed().as_secs(), 60);

@@ -9,20 +9,26 @@ use std::{
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{Error, ErrorKind, Request, Response};
+use towpath_core::{Error, ErrorKind, Processed, Request, Response};
 use towpath_transport::{Connection, ResponseFuture as Call};
 
 /// The answer of one call over a [`Channel`]. Nothing happens before the first poll.
 ///
 /// Cancel safety: dropping it gives the call up; if it was sent, the callee is told.
 #[must_use = "futures do nothing unless polled"]
-pub struct ChannelFuture(State);
+pub struct ChannelFuture {
+    channel: Channel,
+    state: State,
+    /// It has been made anew already.
+    again: bool,
+}
 
 type Waiting = Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>;
 
-/// `Start` → `Called` → `Done`; without a connection, by way of `Waiting`.
+/// `Start` → `Called` → `Done`; without a connection, by way of `Waiting`. A call whose connection ended
+/// before the peer began with it goes from `Called` to `Start` once more.
 enum State {
-    Start { channel: Channel, request: Option<Request> },
+    Start { request: Option<Request> },
     // Boxed, because it is rare and large.
     Waiting { connection: Waiting, request: Request },
     Called(Call),
@@ -31,7 +37,19 @@ enum State {
 
 impl ChannelFuture {
     pub(super) fn new(channel: Channel, request: Request) -> Self {
-        ChannelFuture(State::Start { channel, request: Some(request) })
+        ChannelFuture { channel, state: State::Start { request: Some(request) }, again: false }
+    }
+
+    /// The request of a call that the peer has not begun, because its connection ended: another connection
+    /// can take it. Once: a peer that sends everybody away is not to be asked for ever.
+    #[cold]
+    fn unprocessed(call: &mut Call, error: &Error) -> Option<Request> {
+        let ended = matches!(error.kind(), ErrorKind::Draining | ErrorKind::ConnectionLost);
+        if ended && error.processed() == Processed::No && call.is_connection_closed() {
+            call.take_request()
+        } else {
+            None
+        }
     }
 }
 
@@ -40,10 +58,20 @@ impl Future for ChannelFuture {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let state = &mut self.get_mut().0;
+        let ChannelFuture { channel, state, again } = self.get_mut();
         loop {
             if let State::Called(call) = state {
-                let answer = ready!(Pin::new(call).poll(cx));
+                let answer = ready!(Pin::new(&mut *call).poll(cx));
+                if !*again
+                    && let Err(error) = &answer
+                    && let Some(mut request) = Self::unprocessed(call, error)
+                {
+                    // Its reading of the clock is stale.
+                    request.context_mut().set_stamp(None);
+                    *again = true;
+                    *state = State::Start { request: Some(request) };
+                    continue;
+                }
                 *state = State::Done;
                 return Poll::Ready(answer);
             }
@@ -59,15 +87,16 @@ impl Future for ChannelFuture {
                 *state = State::Called(connection.call(request));
                 continue;
             }
-            if let State::Start { channel, request } = state
+            if let State::Start { request } = state
                 && let Some(call) = channel.send(request)
             {
                 *state = State::Called(call);
                 continue;
             }
             match std::mem::replace(state, State::Done) {
-                State::Start { channel, request: Some(request) } => {
+                State::Start { request: Some(request) } => {
                     let deadline = request.context().deadline();
+                    let channel = channel.clone();
                     let connection = Box::pin(async move { channel.connection(deadline).await });
                     *state = State::Waiting { connection, request };
                 }
@@ -82,7 +111,7 @@ impl Future for ChannelFuture {
 
 impl fmt::Debug for ChannelFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.0 {
+        let state = match self.state {
             State::Start { .. } => "start",
             State::Waiting { .. } => "waiting",
             State::Called(_) => "called",

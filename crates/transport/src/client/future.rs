@@ -25,6 +25,7 @@ use towpath_core::{Error, ErrorKind, Processed, Request, Response};
 pub struct ResponseFuture {
     /// Keeps the connection open, also before the call is sent.
     shared: Arc<Handle>,
+    /// Kept until the end: what the peer has not processed can be made again without a copy.
     request: Option<Request>,
     state: State,
 }
@@ -42,6 +43,18 @@ impl ResponseFuture {
     pub(crate) fn new(shared: Arc<Handle>, request: Request) -> Self {
         ResponseFuture { shared, request: Some(request), state: State::Start }
     }
+
+    /// Whether no new call can be made on the connection of this one.
+    pub fn is_connection_closed(&self) -> bool {
+        !self.shared.is_open()
+    }
+
+    /// The request, back from a call that has ended: for one that was not processed
+    /// ([`Error::processed`]), to be made again elsewhere without having been copied before. `None` while
+    /// the call goes on, and the second time.
+    pub fn take_request(&mut self) -> Option<Request> {
+        if self.state == State::Done { self.request.take() } else { None }
+    }
 }
 
 impl Future for ResponseFuture {
@@ -53,7 +66,7 @@ impl Future for ResponseFuture {
             match this.state {
                 State::Start => {
                     this.state = State::Done;
-                    match this.shared.start(&mut this.request, cx.waker()) {
+                    match this.shared.start(&this.request, cx.waker()) {
                         // The waker is in the table: there is nothing to look at yet.
                         Ok(Started::Sent(id)) => {
                             this.state = State::Sent(id);
@@ -66,7 +79,7 @@ impl Future for ResponseFuture {
                         Err(error) => return Poll::Ready(Err(error)),
                     }
                 }
-                State::Queued(id) => match this.shared.poll_queued(id, &mut this.request, cx.waker()) {
+                State::Queued(id) => match this.shared.poll_queued(id, &this.request, cx.waker()) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(id)) => {
                         this.state = State::Sent(id);

@@ -164,7 +164,7 @@ impl Shared {
 
     /// Sends a call, or puts it in line.
     #[inline]
-    pub(crate) fn start(&self, request: &mut Option<Request>, waker: &Waker) -> Result<Started, Error> {
+    pub(crate) fn start(&self, request: &Option<Request>, waker: &Waker) -> Result<Started, Error> {
         let Some(call) = request.as_ref() else { return Err(self.error(ErrorKind::Cancelled)) };
         let (deadline, timeout_ms) = match call.context().deadline() {
             None => (None, 0),
@@ -201,7 +201,7 @@ impl Shared {
     pub(crate) fn poll_queued(
         &self,
         id: u64,
-        request: &mut Option<Request>,
+        request: &Option<Request>,
         waker: &Waker,
     ) -> Poll<Result<u64, Error>> {
         let mut state = self.lock();
@@ -310,7 +310,7 @@ impl State {
         shared: &Shared,
         id: u64,
         timeout_ms: u32,
-        request: &mut Option<Request>,
+        request: &Option<Request>,
     ) -> Result<(), Error> {
         let Some(call) = request.as_ref() else { return Ok(()) };
         let before = self.out.buf.len();
@@ -331,8 +331,6 @@ impl State {
             self.one_way.push(id);
         }
         self.out.body(call.body());
-        // Dropped where it stands; moving it out would cost more than all the rest here.
-        *request = None;
         self.pushed = id;
         self.queued += 1;
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::{call::Place, drain::DrainWatch, shared::Shared};
 use crate::{alarm::Alarm, config::ServerConfig, farewell::Farewell, out::OutQueue, reader::FrameReader};
-use std::{fmt, mem, sync::Arc};
+use std::{fmt, mem, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -48,7 +48,11 @@ pub struct ServerConnection<T, S: Service<Request>> {
 pub(super) enum Stage {
     Fresh,
     Open,
-    Draining { until: Instant },
+    /// `server`: not this connection alone, because of its age, but all of them.
+    Draining {
+        until: Instant,
+        server: bool,
+    },
     Ending(Farewell),
 }
 
@@ -58,6 +62,11 @@ pub(super) struct Times {
     pub(super) last_read: Instant,
     pub(super) asked_for_life: Option<Instant>,
     pub(super) last_call: Instant,
+    /// When it has reached its age, if it is to.
+    pub(super) aged: Option<Instant>,
+    /// Since when the peer has not brought a whole header, and whether it has been asked for one; `None`
+    /// once it has.
+    pub(super) unheard: Option<(Instant, bool)>,
     /// Since when a frame is half read, and how many bytes of it have come since.
     pub(super) half_read: Option<(Instant, usize)>,
     /// When the header of the frame that is half read was there.
@@ -103,9 +112,10 @@ where
     ///
     /// The configuration is not checked ([`ServerConfig::validate`] does that); times beyond a year are a year.
     pub fn new(io: T, service: S, config: &ServerConfig, drain: DrainWatch) -> Self {
-        let now = Instant::now();
+        let (now, config) = (Instant::now(), config.clamped());
+        let aged = config.max_connection_age.map(|age| now + jittered(age));
         let mut writing = OutQueue::default();
-        announce(config, &mut writing.buf);
+        announce(&config, &mut writing.buf);
         ServerConnection {
             io,
             origin: service.clone(),
@@ -114,7 +124,7 @@ where
             shared: Arc::new(Shared::new()),
             reader: FrameReader::default(),
             writing,
-            config: config.clamped(),
+            config,
             drain,
             alarm: Alarm::default(),
             peer_max_payload: towpath_codec::DEFAULT_MAX_PAYLOAD,
@@ -125,6 +135,8 @@ where
                 last_read: now,
                 asked_for_life: None,
                 last_call: now,
+                aged,
+                unheard: Some((now, false)),
                 half_read: None,
                 header: None,
                 half_written: None,
@@ -152,6 +164,11 @@ impl<T, S: Service<Request>> ServerConnection<T, S> {
             call.stop();
         }
     }
+}
+
+/// An age of its own for each connection.
+fn jittered(age: Duration) -> Duration {
+    age.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
 /// SETTINGS, if this side's limits are not the protocol's.

@@ -35,13 +35,8 @@ where
             self.stage = Stage::Open;
             self.look_around()?;
         }
-        if let Stage::Open = self.stage
-            && self.drain.poll(cx)
-        {
-            let until = Instant::now() + self.config.drain_timeout;
-            self.goaway(GoAwayReason::Draining, "draining");
-            self.stage = Stage::Draining { until };
-            self.alarm.not_later_than(until);
+        if !matches!(self.stage, Stage::Draining { server: true, .. }) && self.drain.poll(cx) {
+            self.begin_drain(true, self.config.drain_timeout, "draining");
         }
         let mut reads = 0;
         loop {

@@ -95,6 +95,9 @@ where
         }
         if self.reader.has_header() {
             self.times.header = Some(arrival);
+            self.times.unheard = None;
+        } else if count > 0 {
+            self.times.unheard = None;
         }
         self.times.half_read = match self.times.half_read {
             _ if !self.reader.is_partial() => None,

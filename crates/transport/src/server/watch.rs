@@ -44,12 +44,34 @@ where
             }
             again(since + stall);
         }
-        if let Stage::Draining { until } = self.stage {
+        if let Some((since, asked)) = self.times.unheard {
+            let limit = self.config.header_timeout;
+            if now >= since + limit {
+                let text = format!("no frame has come within {} ms", limit.as_millis());
+                return Err(End::Violation(GoAwayReason::Idle, text));
+            }
+            if !asked && now >= since + limit / 2 {
+                towpath_codec::put_short(&mut self.writing.buf, kind::PING, 1);
+                self.times.unheard = Some((since, true));
+            }
+            again(if now < since + limit / 2 { since + limit / 2 } else { since + limit });
+        }
+        if let Stage::Draining { until, .. } = self.stage {
             if now >= until {
                 self.give_up_calls();
                 return Err(End::Finished);
             }
             again(until);
+        } else if let Some(aged) = self.times.aged {
+            if now >= aged {
+                self.begin_drain(
+                    false,
+                    self.config.connection_age_grace,
+                    "the connection has reached its age",
+                );
+            } else {
+                again(aged);
+            }
         }
         if let Some(every) = self.config.keep_alive {
             match self.times.asked_for_life {
@@ -79,6 +101,18 @@ where
             self.alarm.not_later_than(next);
         }
         Ok(())
+    }
+
+    /// Takes no new calls: the peer is told which ones it still answers, once.
+    pub(super) fn begin_drain(&mut self, server: bool, wait: Duration, why: &str) {
+        let mut until = Instant::now() + wait;
+        if let Stage::Draining { until: sooner, .. } = self.stage {
+            until = until.min(sooner);
+        } else {
+            self.goaway(GoAwayReason::Draining, why);
+        }
+        self.stage = Stage::Draining { until, server };
+        self.alarm.not_later_than(until);
     }
 
     /// Stops the calls whose deadline has passed, and answers them. Says when the next one is due.
