@@ -11,47 +11,27 @@
 //! and server. The client prints one line of JSON.
 
 mod args;
-mod meter;
+mod report;
 
 use args::{Args, Side, Stack};
 use bytes::Bytes;
-use meter::Meter;
-use std::{
-    future::{Ready, ready},
-    task::{Context, Poll},
-    time::Duration,
-};
 use tower::{Service, ServiceExt};
-use towpath_core::{BoxError, Error, Request, Response};
+use towpath_benches::{
+    Failure,
+    meter::Meter,
+    service::{Echo, METHOD},
+};
+use towpath_core::{BoxError, Request, Response};
 use towpath_transport::{Address, ClientConfig, Connection, Server, ServerConfig, terminated};
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// Answers with what it was sent.
-#[derive(Clone)]
-struct Echo;
-
-impl Service<Request> for Echo {
-    type Response = Response;
-    type Error = Error;
-    type Future = Ready<Result<Response, Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let codec = request.codec();
-        let mut response = Response::new(request.into_body());
-        response.set_codec(codec);
-        ready(Ok(response))
-    }
-}
+#[cfg(feature = "count-alloc")]
+#[global_allocator]
+static ALLOCATOR: towpath_benches::alloc::Switched = towpath_benches::alloc::Switched;
 
 async fn serve(args: Args) -> Result<(), Failure> {
     let server = Server::bind(args.addr, ServerConfig::default()).await?;
     server.serve(Echo).with_graceful_shutdown(terminated()).await?;
-    meter::print_server();
+    report::print_server();
     Ok(())
 }
 
@@ -83,14 +63,14 @@ where
     S::Future: Send,
 {
     let body = Bytes::from(vec![7u8; args.payload]).clone();
-    let meter = Meter::new();
+    let meter = Meter::default();
     let mut callers = Vec::new();
     for i in 0..args.inflight {
         let (mut service, body, meter) = (services[i % services.len()].clone(), body.clone(), meter.clone());
         callers.push(tokio::spawn(async move {
             let mut lap = meter.lap();
             while !meter.is_over() {
-                let request = Request::new("Echo.Echo", body.clone());
+                let request = Request::new(METHOD, body.clone());
                 let response =
                     service.ready().await.map_err(Into::into)?.call(request).await.map_err(Into::into)?;
                 if response.body().len() != body.len() {
@@ -101,10 +81,8 @@ where
             Ok(())
         }));
     }
-    tokio::time::sleep(Duration::from_secs_f64(args.warmup)).await;
-    let window = meter.start(args.server_pid);
-    tokio::time::sleep(Duration::from_secs_f64(args.seconds)).await;
-    meter.finish(window, &args);
+    let measured = meter.measure(args.warmup, args.seconds, args.server_pid).await;
+    report::print_client(&args, &measured);
     for caller in callers {
         caller.await??;
     }
@@ -119,6 +97,8 @@ async fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn main() -> Result<(), Failure> {
+    #[cfg(feature = "count-alloc")]
+    towpath_benches::alloc::count(true);
     let args = Args::from_env()?;
     let workers = args.workers;
     let runtime = match workers {

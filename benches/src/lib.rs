@@ -1,0 +1,14 @@
+//! What the programs of this package share. `docs/benchmarks.md` says what they are for and how to run them.
+
+pub mod alloc;
+pub mod counted;
+pub mod limits;
+pub mod meter;
+pub mod process;
+pub mod scenario;
+pub mod service;
+pub mod side;
+pub mod valgrind;
+
+/// What the programs end with.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
