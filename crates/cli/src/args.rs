@@ -44,7 +44,7 @@ Examples:
   some-program | towpath call mcp://127.0.0.1:8080 Echo.Echo - --codec raw"),
 )]
 pub(crate) struct CallArgs {
-    /// Where the service is: mcp://host:port
+    /// Where the service is: mcp://host:port, mcp+unix:/path
     #[arg(value_name = "URL")]
     pub(crate) address: Address,
 
@@ -84,7 +84,7 @@ pub(crate) struct CallArgs {
 #[derive(Debug, Group)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct PingArgs {
-    /// Where the service is: mcp://host:port
+    /// Where the service is: mcp://host:port, mcp+unix:/path
     #[arg(value_name = "URL")]
     pub(crate) address: Address,
 
@@ -104,7 +104,7 @@ pub(crate) struct PingArgs {
 #[derive(Debug, Group)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct MethodsArgs {
-    /// Where the service is: mcp://host:port
+    /// Where the service is: mcp://host:port, mcp+unix:/path
     #[arg(value_name = "URL")]
     pub(crate) address: Address,
 
@@ -128,7 +128,7 @@ Exit codes: 0 if no call failed; else that of the most frequent failure: 1 a fau
 reached or connection lost, 4 deadline; 2 wrong usage."
 )]
 pub(crate) struct BenchArgs {
-    /// Where the service is: mcp://host:port
+    /// Where the service is: mcp://host:port, mcp+unix:/path
     #[arg(value_name = "URL")]
     pub(crate) address: Address,
 
@@ -190,9 +190,13 @@ Methods:
   Debug.Fail               {\"code\": \"ORD-E-102\", \"message\": \"…\", \"cause\": \"USR-E-001\"}: that fault"
 )]
 pub(crate) struct ServeArgs {
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    /// Where to listen: host:port, mcp://host:port, mcp+unix:/path; port 0 takes a free one
+    #[arg(long, value_name = "URL|HOST:PORT", default_value = "127.0.0.1:8080")]
     pub(crate) listen: String,
+
+    /// The permissions of the Unix socket's file, in octal; who may write to it may connect
+    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
+    pub(crate) mode: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -217,6 +221,14 @@ fn header(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once(':').ok_or("there is no colon; it looks like tenant:acme")?;
     towpath::Metadata::new().insert(key, value).map_err(|why| why.to_string())?;
     Ok((key.to_owned(), value.trim().to_owned()))
+}
+
+/// Permissions of a file.
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("it is no octal number up to 777".to_owned()),
+    }
 }
 
 /// Calls per second.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::oneshot;
-use towpath::{ErrorCode, Fault, Json, Raw, Router, Server, router::Handler};
+use towpath::{BindOptions, ErrorCode, Fault, Json, Raw, Router, Scheme, Server, router::Handler};
 use tracing_subscriber::EnvFilter;
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -16,7 +16,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
 
     let router = router().checked().map_err(|error| Failure::Other(error.to_string()))?;
-    let server = Server::builder().bind(&args.listen).await.map_err(|error| {
+    let options = BindOptions::new().unix_mode(args.mode);
+    let server = Server::builder().options(options).bind(&args.listen).await.map_err(|error| {
         let text = format!("cannot listen on {}: {error}", args.listen);
         if error.kind() == ErrorKind::InvalidInput { Failure::Usage(text) } else { Failure::Other(text) }
     })?;
@@ -25,7 +26,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let mut signals =
         Signals::listen().map_err(|error| Failure::Other(format!("no signal can be received: {error}")))?;
     let mut out = stdout();
-    writeln!(out, "listening on {}", server.local_addr())
+    let place = match server.address() {
+        tcp if tcp.scheme() == Scheme::Tcp => server.local_addr().to_string(),
+        other => other.to_string(),
+    };
+    writeln!(out, "listening on {place}")
         .and_then(|()| out.flush())
         .map_err(|error| Failure::Other(format!("stdout cannot be written: {error}")))?;
     let (drain, drained) = oneshot::channel::<()>();

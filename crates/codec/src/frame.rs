@@ -140,6 +140,13 @@ impl fmt::Display for FrameError {
             FrameError::BadMagic([b'H', b'T']) => {
                 f.write_str("not MCP: the frame begins with 48 54, as an answer in HTTP does")
             }
+            // An alert and a hello, in a record of TLS.
+            FrameError::BadMagic([a @ (0x15 | 0x16), 3]) => {
+                write!(
+                    f,
+                    "not MCP: the frame begins with {a:02x} 03, as TLS does (its addresses are mcps://)"
+                )
+            }
             FrameError::BadMagic([a, b]) => write!(f, "not MCP: the frame begins with {a:02x} {b:02x}"),
             // The text of GOAWAY 2 names the highest version spoken.
             FrameError::BadVersion(got) => {

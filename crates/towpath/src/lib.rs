@@ -61,7 +61,8 @@ pub use towpath_core::{
     fault_codes, metadata,
 };
 pub use towpath_transport::{
-    Address, ClientConfig, Connection, InvalidAddress, InvalidConfig, Outcome, Serve, ServerConfig,
+    Address, BindOptions, BindTo, ClientConfig, Connection, InvalidAddress, InvalidConfig, Listener, Outcome,
+    Scheme, Serve, ServerConfig,
     router::{self, Extension, IntoResponse, Json, Protobuf, Raw, Router, State, Typed},
     terminated,
 };

@@ -1,9 +1,8 @@
 //! The answering side.
 
 use std::{fmt, io, net::SocketAddr};
-use tokio::net::{TcpListener, ToSocketAddrs};
 use tower_layer::{Identity, Layer, Stack};
-use towpath_transport::{Serve, Server as Listener, ServerConfig};
+use towpath_transport::{Address, BindOptions, BindTo, Listener, Serve, Server as Transport, ServerConfig};
 
 /// A listening socket that is going to serve a [`Router`](crate::Router), or any `Service<Request>`.
 ///
@@ -32,7 +31,7 @@ use towpath_transport::{Serve, Server as Listener, ServerConfig};
 /// # }
 /// ```
 pub struct Server<L = Identity> {
-    listener: Listener,
+    transport: Transport,
     address: SocketAddr,
     layer: L,
 }
@@ -40,12 +39,18 @@ pub struct Server<L = Identity> {
 impl Server {
     /// A server with the limits of [`ServerConfig`], and with layers of one's own.
     pub fn builder() -> ServerBuilder {
-        ServerBuilder { config: ServerConfig::default(), layer: Identity::new() }
+        ServerBuilder { config: ServerConfig::default(), options: BindOptions::new(), layer: Identity::new() }
     }
 }
 
 impl<L> Server<L> {
-    /// Where it listens.
+    /// Where it listens, of whichever kind: as text it is a URL.
+    pub fn address(&self) -> &Address {
+        self.transport.address()
+    }
+
+    /// Where it listens, if that is TCP. A server on a Unix socket has no such address, and says `0.0.0.0:0`:
+    /// see [`address`](Self::address).
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -56,13 +61,13 @@ impl<L> Server<L> {
     where
         L: Layer<S>,
     {
-        self.listener.serve(self.layer.layer(service))
+        self.transport.serve(self.layer.layer(service))
     }
 }
 
 impl<L> fmt::Debug for Server<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Server").field("address", self.address()).finish_non_exhaustive()
     }
 }
 
@@ -71,6 +76,7 @@ impl<L> fmt::Debug for Server<L> {
 #[must_use = "a builder does nothing unless it is bound"]
 pub struct ServerBuilder<L = Identity> {
     config: ServerConfig,
+    options: BindOptions,
     layer: L,
 }
 
@@ -84,28 +90,36 @@ impl<L> ServerBuilder<L> {
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around what is served. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ServerBuilder<Stack<M, L>> {
-        ServerBuilder { config: self.config, layer: Stack::new(layer, self.layer) }
+        ServerBuilder { config: self.config, options: self.options, layer: Stack::new(layer, self.layer) }
     }
 
-    /// Listens on a TCP address; port 0 takes a free one.
+    /// How to listen: the permissions of a Unix socket, a port that several processes share.
+    pub fn options(mut self, options: BindOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Listens: on a TCP address (`127.0.0.1:8080`, `mcp://[::]:8080`; port 0 takes a free one), or on a Unix
+    /// socket (`mcp+unix:/run/orders.sock`).
     ///
     /// # Errors
     /// If the configuration is not valid, or the system refuses the address.
-    pub async fn bind(self, address: impl ToSocketAddrs) -> io::Result<Server<L>> {
-        Self::server(Listener::bind(address, self.config).await?, self.layer)
+    pub async fn bind(self, address: impl Into<BindTo>) -> io::Result<Server<L>> {
+        let transport = Transport::bind_with(address, self.options, self.config).await?;
+        Ok(Self::server(transport, self.layer))
     }
 
-    /// Takes a socket that listens already.
+    /// Takes a socket that listens already: one of tokio's, or a [`Listener`].
     ///
     /// # Errors
-    /// If the configuration is not valid, or the system does not say where it listens.
-    pub fn listener(self, listener: TcpListener) -> io::Result<Server<L>> {
-        Self::server(Listener::from_listener(listener, self.config)?, self.layer)
+    /// If the configuration is not valid.
+    pub fn listener(self, listener: impl Into<Listener>) -> io::Result<Server<L>> {
+        Ok(Self::server(Transport::from_listener(listener, self.config)?, self.layer))
     }
 
-    fn server(listener: Listener, layer: L) -> io::Result<Server<L>> {
-        let address = listener.local_addr()?;
-        Ok(Server { listener, address, layer })
+    fn server(transport: Transport, layer: L) -> Server<L> {
+        let address = transport.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+        Server { transport, address, layer }
     }
 }
 

@@ -14,8 +14,16 @@ mod out;
 mod reader;
 pub mod router;
 mod server;
+mod stream;
+#[cfg(unix)]
+mod unix;
+#[cfg(not(unix))]
+#[path = "no_unix.rs"]
+mod unix;
 
-pub use address::{Address, InvalidAddress};
-pub use client::{Closed, Connection, Driver, Outcome, PingFuture, ResponseFuture};
+pub use address::{Address, InvalidAddress, Scheme};
+pub use client::{Closed, Connection, Connector, Driver, Outcome, PingFuture, ResponseFuture};
 pub use config::{ClientConfig, InvalidConfig, ServerConfig};
-pub use server::{Drain, DrainWatch, Serve, Server, ServerConnection, terminated};
+pub use server::{
+    BindOptions, BindTo, Drain, DrainWatch, Listener, Serve, Server, ServerConnection, terminated,
+};

@@ -14,7 +14,7 @@ use towpath_timeout::{DeadlineLayer, TimeoutConfig};
 use towpath_transport::{Address, ClientConfig, Connection};
 
 impl Client {
-    /// Connects to `mcp://host:port`, with the defaults of [`ClientBuilder`].
+    /// Connects to `mcp://host:port` or `mcp+unix:/path`, with the defaults of [`ClientBuilder`].
     ///
     /// # Errors
     /// MCP-E-011 if the address is none, or no connection can be made within 5 s. Once it has connected, a

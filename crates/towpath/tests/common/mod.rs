@@ -70,7 +70,7 @@ impl Serving {
     }
 }
 
-pub async fn serve_at(address: impl tokio::net::ToSocketAddrs, router: Router) -> Serving {
+pub async fn serve_at(address: impl Into<towpath::BindTo>, router: Router) -> Serving {
     let server = Server::builder().bind(address).await.unwrap();
     let address = server.local_addr();
     let (drain, drained) = tokio::sync::oneshot::channel();

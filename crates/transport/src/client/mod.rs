@@ -4,11 +4,13 @@ mod connect;
 mod connection;
 mod driver;
 mod ending;
+mod eyeballs;
 mod future;
 mod outcome;
 mod shared;
 mod table;
 
+pub use connect::Connector;
 pub use connection::Connection;
 pub use driver::Driver;
 pub use future::{Closed, PingFuture, ResponseFuture};

@@ -1,7 +1,16 @@
 //! Accepts connections.
 
-use super::{connection::ServerConnection, drain::Drain};
-use crate::config::ServerConfig;
+use super::{
+    bind::{self, BindOptions, BindTo},
+    connection::ServerConnection,
+    drain::Drain,
+    socket::{Listener, Origin},
+};
+use crate::{
+    address::{Address, Scheme},
+    config::ServerConfig,
+    stream::Socket,
+};
 use std::{
     fmt,
     future::{Future, IntoFuture},
@@ -10,10 +19,7 @@ use std::{
     pin::Pin,
     time::Duration,
 };
-use tokio::{
-    net::{TcpListener, TcpStream, ToSocketAddrs},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use tower_service::Service;
 use towpath_core::{BoxError, Request, Response};
 
@@ -26,33 +32,58 @@ const REFUSED: usize = 64;
 /// A listening socket that is going to serve.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
     config: ServerConfig,
 }
 
 impl Server {
-    /// Listens on a TCP address; port 0 takes a free one.
+    /// Listens: on a TCP address (`127.0.0.1:8080`, `mcp://[::]:8080`; port 0 takes a free one), or on a Unix
+    /// socket (`mcp+unix:/run/orders.sock`), of which the file is made now and removed at the end. A file that a
+    /// server which died has left is replaced; a socket on which somebody listens is not.
     ///
     /// # Errors
     /// If the configuration is not valid, or the system refuses the address.
-    pub async fn bind(address: impl ToSocketAddrs, config: ServerConfig) -> io::Result<Self> {
-        config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Ok(Server { listener: TcpListener::bind(address).await?, config })
+    pub async fn bind(address: impl Into<BindTo>, config: ServerConfig) -> io::Result<Self> {
+        Self::bind_with(address, BindOptions::default(), config).await
     }
 
-    /// Serves on a socket that listens already.
+    /// The same, with other options.
     ///
     /// # Errors
-    /// If the configuration is not valid.
-    pub fn from_listener(listener: TcpListener, config: ServerConfig) -> io::Result<Self> {
-        config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    /// As [`bind`](Self::bind).
+    pub async fn bind_with(
+        address: impl Into<BindTo>,
+        options: BindOptions,
+        config: ServerConfig,
+    ) -> io::Result<Self> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        config.validate().map_err(|error| invalid(error.to_string()))?;
+        let (listener, scheme) = bind::listen(address.into(), &options).await?;
+        if scheme == Some(Scheme::Tls) {
+            return Err(invalid("TLS (mcps) is not built in".to_owned()));
+        }
         Ok(Server { listener, config })
     }
 
-    /// Where it listens.
+    /// Serves on a socket that listens already: one of tokio's, or a [`Listener`].
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the configuration is not valid.
+    pub fn from_listener(listener: impl Into<Listener>, config: ServerConfig) -> io::Result<Self> {
+        config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Ok(Server { listener: listener.into(), config })
+    }
+
+    /// Where it listens, of whichever kind: what a client on this machine connects to (if the host is not
+    /// `0.0.0.0` or `::`).
+    pub fn address(&self) -> &Address {
+        self.listener.address()
+    }
+
+    /// Where it listens, if that is TCP.
+    ///
+    /// # Errors
+    /// If it is a Unix socket ([`address`](Self::address) tells its path), or the system does not say.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -119,8 +150,8 @@ where
                 Some(_) = connections.join_next() => {}
                 Some(_) = refused.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        let Some(mut connection) = open_connection(stream, peer, &service, &config, &drain) else {
+                    Ok((socket, peer)) => {
+                        let Some(mut connection) = open_connection(socket, peer, &service, &config, &drain) else {
                             continue;
                         };
                         if connections.len() < config.max_connections {
@@ -147,21 +178,21 @@ where
 }
 
 fn open_connection<S>(
-    stream: TcpStream,
-    peer: SocketAddr,
+    socket: Socket,
+    peer: Origin,
     service: &S,
     config: &ServerConfig,
     drain: &Drain,
-) -> Option<ServerConnection<TcpStream, S>>
+) -> Option<ServerConnection<Socket, S>>
 where
     S: Service<Request, Response = Response, Error: Into<BoxError>, Future: Send + 'static>,
     S: Clone + Send + 'static,
 {
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = socket.no_delay() {
         tracing::debug!(%peer, %error, "a connection was gone before it was served");
         return None;
     }
-    Some(ServerConnection::new(stream, service.clone(), config, drain.watch()))
+    Some(ServerConnection::new(socket, service.clone(), config, drain.watch()))
 }
 
 /// Errors of accept that concern the one connection that was about to be accepted.

@@ -1,6 +1,7 @@
 //! The answering side: calls from many connections to one service.
 
 mod answer;
+mod bind;
 mod call;
 mod connection;
 mod drain;
@@ -8,9 +9,12 @@ mod driver;
 mod input;
 mod listener;
 mod shared;
+mod socket;
 mod watch;
 mod work;
 
+pub use bind::{BindOptions, BindTo};
 pub use connection::ServerConnection;
 pub use drain::{Drain, DrainWatch};
 pub use listener::{Serve, Server, terminated};
+pub use socket::Listener;

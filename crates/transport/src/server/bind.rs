@@ -1,0 +1,193 @@
+//! Where a server is to listen, and how it comes to do so.
+
+use super::socket::Listener;
+use crate::{
+    address::{Address, InvalidAddress, Scheme},
+    unix,
+};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+
+/// Where a server is to listen, made from what a program has at hand: an [`Address`], a text (`host:port`, or an
+/// address as a URL), a socket address, a host with a port. Port 0 takes a free one.
+#[derive(Clone, Debug)]
+pub struct BindTo(To);
+
+#[derive(Clone, Debug)]
+enum To {
+    Address(Address),
+    /// `host:port`
+    Name(String),
+    Sockets(Vec<SocketAddr>),
+    Invalid(InvalidAddress),
+}
+
+/// How to listen. The defaults are right but where one knows better.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "options do nothing by themselves"]
+pub struct BindOptions {
+    pub(super) reuse_port: bool,
+    pub(super) unix_mode: u32,
+    pub(super) backlog: u32,
+}
+
+impl Default for BindOptions {
+    fn default() -> Self {
+        BindOptions { reuse_port: false, unix_mode: 0o600, backlog: 1024 }
+    }
+}
+
+impl BindOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether other processes of this user may listen on the same TCP port (`SO_REUSEPORT`); the system spreads
+    /// new connections over all of them. Default no.
+    ///
+    /// Connections that the system has accepted for a process and that the process has not taken when it ends
+    /// are reset: to replace a process without that, hand its listener over.
+    pub fn reuse_port(mut self, reuse: bool) -> Self {
+        self.reuse_port = reuse;
+        self
+    }
+
+    /// The permissions of a Unix socket's file; who may write to it may connect. Default `0o600`: this user only.
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.unix_mode = mode;
+        self
+    }
+
+    /// How many connections may wait to be accepted; the system may allow fewer. Default 1024.
+    pub fn backlog(mut self, backlog: u32) -> Self {
+        self.backlog = backlog;
+        self
+    }
+}
+
+/// Listens there; also says whether the address asks for TLS.
+pub(super) async fn listen(to: BindTo, options: &BindOptions) -> io::Result<(Listener, Option<Scheme>)> {
+    let (addresses, scheme) = match to.0 {
+        To::Sockets(addresses) => (addresses, None),
+        To::Name(name) => (lookup_host(name).await?.collect(), None),
+        To::Invalid(error) => return Err(io::Error::new(io::ErrorKind::InvalidInput, error)),
+        To::Address(address) => match address.host_port() {
+            Some(host_port) => (lookup_host(host_port).await?.collect::<Vec<_>>(), Some(address.scheme())),
+            None => {
+                let path = address.path().unwrap_or("".as_ref());
+                let (listener, file) = unix::listen(path, options.unix_mode, options.backlog).await?;
+                return Ok((Listener::at_path(listener, file, address), Some(Scheme::Unix)));
+            }
+        },
+    };
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in addresses {
+        match listen_tcp(address, options) {
+            Ok(listener) => return Ok((listener.into(), scheme)),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn listen_tcp(address: SocketAddr, options: &BindOptions) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // On Windows it means something else: that anybody may take the port away.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    if options.reuse_port {
+        share_port(&socket)?;
+    }
+    socket.bind(address)?;
+    socket.listen(options.backlog)
+}
+
+#[cfg(unix)]
+fn share_port(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_reuseport(true)
+}
+
+#[cfg(not(unix))]
+fn share_port(_: &TcpSocket) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"))
+}
+
+impl From<Address> for BindTo {
+    fn from(address: Address) -> Self {
+        BindTo(To::Address(address))
+    }
+}
+
+impl From<&Address> for BindTo {
+    fn from(address: &Address) -> Self {
+        address.clone().into()
+    }
+}
+
+impl From<&str> for BindTo {
+    fn from(text: &str) -> Self {
+        if !text.contains("://") && !text.starts_with("mcp+unix:") {
+            return BindTo(To::Name(text.to_owned()));
+        }
+        BindTo(Address::parse_listen(text).map_or_else(To::Invalid, To::Address))
+    }
+}
+
+impl From<String> for BindTo {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&String> for BindTo {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<SocketAddr> for BindTo {
+    fn from(address: SocketAddr) -> Self {
+        BindTo(To::Sockets(vec![address]))
+    }
+}
+
+impl From<&SocketAddr> for BindTo {
+    fn from(address: &SocketAddr) -> Self {
+        (*address).into()
+    }
+}
+
+/// The first of them that can be had.
+impl From<&[SocketAddr]> for BindTo {
+    fn from(addresses: &[SocketAddr]) -> Self {
+        BindTo(To::Sockets(addresses.to_vec()))
+    }
+}
+
+impl From<(IpAddr, u16)> for BindTo {
+    fn from(address: (IpAddr, u16)) -> Self {
+        SocketAddr::from(address).into()
+    }
+}
+
+impl From<(Ipv4Addr, u16)> for BindTo {
+    fn from(address: (Ipv4Addr, u16)) -> Self {
+        SocketAddr::from(address).into()
+    }
+}
+
+impl From<(Ipv6Addr, u16)> for BindTo {
+    fn from(address: (Ipv6Addr, u16)) -> Self {
+        SocketAddr::from(address).into()
+    }
+}
+
+impl From<(&str, u16)> for BindTo {
+    fn from((host, port): (&str, u16)) -> Self {
+        BindTo(To::Address(Address::new(host, port)))
+    }
+}
