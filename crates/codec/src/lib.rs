@@ -11,6 +11,7 @@
 //!   Method, metadata and body are slices of the received buffer; structure is checked once, values are
 //!   looked at when asked for.
 //! - [`FrameCodec`] is the same as a `tokio_util` codec of whole [`Frame`]s.
+//! - [`compress()`] and [`decompress`] are for bodies between sides that allow it.
 //! - [`Json`], [`Protobuf`] and [`Raw`] turn values into bodies and back; [`BodyCodec`] is how an application
 //!   adds its own.
 //!
@@ -35,6 +36,7 @@
 //! ```
 
 mod body;
+mod compress;
 mod control;
 mod error;
 mod frame;
@@ -44,6 +46,7 @@ mod reserved;
 mod response;
 
 pub use body::{BodyCodec, BodyError, Decode, Encode, Json, Protobuf, Raw};
+pub use compress::{Algorithm, DecompressError, compress, declared_len, decompress, readable};
 pub use control::{
     GoAway, Settings, decode_goaway, decode_settings, id, put_goaway, put_settings, put_short,
 };
@@ -54,4 +57,4 @@ pub use frame::{
 };
 pub use framed::{Frame, FrameCodec, FrameCodecError};
 pub use request::{Compressed, DecodedRequest, Limits, decode_request, put_request_head};
-pub use response::{decode_response, put_response_head};
+pub use response::{decode_response, decode_response_with, put_response_head};

@@ -1,7 +1,8 @@
 //! The envelope of a call.
 
 use crate::{
-    DEFAULT_MAX_METADATA, EncodeError, FrameHeader, HEADER_LEN, RequestError, control, kind, reserved,
+    DEFAULT_MAX_METADATA, DEFAULT_MAX_PAYLOAD, EncodeError, FrameHeader, HEADER_LEN, RequestError, compress,
+    control, kind, reserved,
 };
 use bytes::{Buf, Bytes};
 use towpath_core::{CodecId, Context, InvalidMethod, Metadata, Method, Mode, Request};
@@ -14,8 +15,8 @@ const ASYNC: u8 = 1 << 1;
 const IDEMPOTENT: u8 = 1 << 2;
 const COMPRESSED: u8 = 1 << 3;
 
-/// In the extensions of a request: its body is compressed. It is there only on what a receiver that
-/// [allows](Limits::allow_compressed) it has read, and makes a request that is passed on say the same.
+/// In the extensions of a request or an answer: its body is [compressed](crate::compress()). It is there on
+/// what a receiver that [allows](Limits::allow_compressed) it has read, and makes what is sent say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compressed;
 
@@ -136,11 +137,13 @@ pub struct Limits {
     pub max_metadata: u32,
     /// Whether compressed bodies were announced as readable. Default no.
     pub allow_compressed: bool,
+    /// Largest body after decompression, in bytes, by what it declares. Default 16 MiB.
+    pub max_body: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_metadata: DEFAULT_MAX_METADATA, allow_compressed: false }
+        Limits { max_metadata: DEFAULT_MAX_METADATA, allow_compressed: false, max_body: DEFAULT_MAX_PAYLOAD }
     }
 }
 
@@ -198,6 +201,7 @@ pub fn decode_request(mut payload: Bytes, limits: &Limits) -> Result<DecodedRequ
         *request.metadata_mut() = metadata;
     }
     if flags & COMPRESSED != 0 {
+        compress::check(request.body(), limits.max_body).map_err(refuse)?;
         request.extensions_mut().insert(Compressed);
     }
     Ok(DecodedRequest { id, timeout_ms, request })

@@ -1,6 +1,6 @@
 //! The envelope of an answer.
 
-use crate::{EncodeError, FrameHeader, HEADER_LEN, ResponseError, control, request};
+use crate::{Compressed, EncodeError, FrameHeader, HEADER_LEN, ResponseError, compress, control, request};
 use bytes::{Buf, Bytes};
 use towpath_core::{CodecId, Response, Status};
 
@@ -29,6 +29,9 @@ pub fn put_response_head(
     head[8..16].copy_from_slice(&id.to_be_bytes());
     head[16] = u8::from(response.is_fault());
     head[17] = response.codec().0;
+    if !response.extensions().is_empty() && response.extensions().get::<Compressed>().is_some() {
+        head[18..20].copy_from_slice(&COMPRESSED.to_be_bytes());
+    }
     head[20..24].copy_from_slice(&metadata_len.to_be_bytes());
     out.reserve(head.len() + metadata.len());
     out.extend_from_slice(&head);
@@ -40,10 +43,23 @@ pub fn put_response_head(
 /// nothing is copied, and an answer without metadata costs no reference count beyond the payload's own.
 ///
 /// # Errors
-/// See [`ResponseError`] for what follows. A compressed body is refused too: no side of this crate
-/// announces that it can read one.
+/// See [`ResponseError`] for what follows. A compressed body is refused too: see [`decode_response_with`].
 #[inline]
-pub fn decode_response(mut payload: Bytes) -> Result<(u64, Response), ResponseError> {
+pub fn decode_response(payload: Bytes) -> Result<(u64, Response), ResponseError> {
+    decode_response_with(payload, None)
+}
+
+/// As [`decode_response`], for a receiver that has announced that it reads compressed bodies: up to so many
+/// bytes, as they declare it. Such an answer has [`Compressed`] in its extensions, and its body still has to
+/// be [decompressed](crate::decompress).
+///
+/// # Errors
+/// See [`ResponseError`] for what follows.
+#[inline]
+pub fn decode_response_with(
+    mut payload: Bytes,
+    compressed_up_to: Option<u32>,
+) -> Result<(u64, Response), ResponseError> {
     let id = control::id(&payload).filter(|id| *id != 0).ok_or(ResponseError::NoId)?;
     let refuse = |why| ResponseError::Malformed { id, why };
     let Some(head) = payload.first_chunk::<HEAD>() else {
@@ -56,7 +72,8 @@ pub fn decode_response(mut payload: Bytes) -> Result<(u64, Response), ResponseEr
         1 => Status::Fault,
         _ => return Err(refuse("its status is neither ok nor fault")),
     };
-    if u16::from_be_bytes([f0, f1]) & COMPRESSED != 0 {
+    let compressed = u16::from_be_bytes([f0, f1]) & COMPRESSED != 0;
+    if compressed && compressed_up_to.is_none() {
         return Err(refuse("the body is compressed, which was not announced as readable"));
     }
     if HEAD as u64 + u64::from(metadata_len) > payload.len() as u64 {
@@ -72,6 +89,10 @@ pub fn decode_response(mut payload: Bytes) -> Result<(u64, Response), ResponseEr
     response.set_codec(CodecId(codec));
     if let Some(metadata) = metadata {
         *response.metadata_mut() = metadata;
+    }
+    if compressed {
+        compress::check(response.body(), compressed_up_to.unwrap_or(0)).map_err(refuse)?;
+        response.extensions_mut().insert(Compressed);
     }
     Ok((id, response))
 }
