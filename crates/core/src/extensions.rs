@@ -34,6 +34,16 @@ impl Extensions {
         value.downcast_ref()
     }
 
+    /// Takes the value of a type away; whether there was one.
+    pub fn remove<T: Any + Send + Sync>(&mut self) -> bool {
+        if self.get::<T>().is_none() {
+            return false;
+        }
+        let entries = Arc::make_mut(self.0.get_or_insert_default());
+        entries.retain(|(other, _)| *other != TypeId::of::<T>());
+        true
+    }
+
     /// Whether nothing was set.
     pub fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|entries| entries.is_empty())
@@ -60,5 +70,7 @@ mod tests {
         e.insert("text");
         assert_eq!((e.get::<u8>(), e.get::<&str>()), (Some(&2), Some(&"text")));
         assert_eq!((before.get::<u8>(), before.get::<&str>()), (Some(&1), None));
+        assert!(e.remove::<u8>() && !e.remove::<u8>() && !e.is_empty());
+        assert!(e.remove::<&str>() && e.is_empty() && before.get::<u8>().is_some());
     }
 }

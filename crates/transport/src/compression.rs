@@ -5,16 +5,16 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use towpath_codec::{Algorithm, Compressed, Settings};
-use towpath_core::{Error, ErrorKind, Request, Response};
+use towpath_core::{Error, ErrorKind, Processed, Request, Response};
 
 /// What a side does about compression. Where it is configured, this side announces that it reads whatever
 /// algorithms are built in (features `lz4`, `zstd`), and sends compressed what is worth it to a peer that has
 /// announced that it can read it.
 ///
-/// On the client, bodies are compressed and decompressed in the call's future, so that no other call waits
-/// for it. On the server that happens with a request of up to 64 KiB (decompressed), and with an answer of
-/// up to 64 KiB that is there at once, in the task of the connection: some 30 µs with lz4, 200 µs with zstd.
-/// Larger ones are taken aside, to a thread for blocking work or to the handler's own task.
+/// On the client bodies are compressed and decompressed in the call's future, so that no other call waits
+/// for it. On the server a compressed request always gets a task of its own, and a handler's answer is
+/// compressed in the handler's task; an answer of up to 64 KiB that is there at once is compressed in the
+/// connection's. What is larger than that goes to a thread for blocking work, but for answers from a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compression {
@@ -64,6 +64,10 @@ pub(crate) struct Packing {
 /// In the extensions of a request that is sent compressed: its body as it was.
 #[derive(Clone)]
 struct Original(Bytes);
+
+/// In the extensions of an answer: it was found to be sent as it is.
+#[derive(Clone)]
+struct Weighed;
 
 impl Packing {
     pub(crate) fn new(config: Option<&Compression>) -> Self {
@@ -138,7 +142,9 @@ impl Packing {
     #[cold]
     fn is_worth(&self, response: &Response) -> bool {
         let long = self.config.as_ref().is_some_and(|config| response.body().len() >= config.min_size);
-        long && !response.is_fault() && response.extensions().get::<Compressed>().is_none()
+        let done = response.extensions().get::<Compressed>().is_some()
+            || response.extensions().get::<Weighed>().is_some();
+        long && !response.is_fault() && !done
     }
 
     /// The answer, compressed if that makes it shorter.
@@ -146,6 +152,8 @@ impl Packing {
         if let Some(packed) = self.pack(response.body()) {
             *response.body_mut() = packed;
             response.extensions_mut().insert(Compressed);
+        } else {
+            response.extensions_mut().insert(Weighed);
         }
         response
     }
@@ -153,7 +161,8 @@ impl Packing {
 
 /// The request as it was before it was compressed here.
 pub(crate) fn unpacked(mut request: Request) -> Request {
-    if let Some(Original(body)) = request.extensions_mut().remove::<Original>() {
+    if let Some(Original(body)) = request.extensions().get().cloned() {
+        request.extensions_mut().remove::<Original>();
         request.extensions_mut().remove::<Compressed>();
         *request.body_mut() = body;
     }
@@ -177,9 +186,9 @@ pub(crate) fn unpack_request(request: &mut Request) -> Result<(), Error> {
 /// callee may have acted.
 #[cold]
 pub(crate) fn unpack_response(mut response: Response) -> Result<Response, Error> {
-    if response.extensions_mut().remove::<Compressed>().is_some() {
-        *response.body_mut() =
-            decompress(response.body()).map_err(|error| error.with_processed(towpath_core::Processed::Unknown))?;
+    if response.extensions_mut().remove::<Compressed>() {
+        let unknown = |error: Error| error.with_processed(Processed::Unknown);
+        *response.body_mut() = decompress(response.body()).map_err(unknown)?;
     }
     Ok(response)
 }

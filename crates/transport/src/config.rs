@@ -1,5 +1,6 @@
 //! What a connection allows, and how long it waits.
 
+use crate::compression::Compression;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
@@ -20,6 +21,8 @@ pub struct ClientConfig {
     pub keep_alive: Option<Duration>,
     /// The connection is given up when nothing arrives for so long after that. Default 5 s.
     pub keep_alive_timeout: Duration,
+    /// Compressed bodies, each way; `None`: neither sent nor read. Default `None`.
+    pub compression: Option<Compression>,
 }
 
 impl Default for ClientConfig {
@@ -31,6 +34,7 @@ impl Default for ClientConfig {
             max_buffered: 8 << 20,
             keep_alive: Some(Duration::from_secs(10)),
             keep_alive_timeout: Duration::from_secs(5),
+            compression: None,
         }
     }
 }
@@ -78,6 +82,8 @@ pub struct ServerConfig {
     pub connection_age_grace: Duration,
     /// How long a drain waits for the calls that were accepted. Default 30 s.
     pub drain_timeout: Duration,
+    /// Compressed bodies, each way; `None`: neither sent nor read. Default `None`.
+    pub compression: Option<Compression>,
 }
 
 impl Default for ServerConfig {
@@ -97,6 +103,7 @@ impl Default for ServerConfig {
             max_connection_age: None,
             connection_age_grace: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
+            compression: None,
         }
     }
 }
@@ -106,6 +113,12 @@ impl Default for ServerConfig {
 pub struct InvalidConfig {
     field: &'static str,
     wants: &'static str,
+}
+
+impl InvalidConfig {
+    pub(crate) fn new(field: &'static str, wants: &'static str) -> Self {
+        InvalidConfig { field, wants }
+    }
 }
 
 /// The smallest payload limit that can hold a fault.
@@ -123,7 +136,8 @@ impl ClientConfig {
         check(self.max_outstanding <= 1 << 20, "max_outstanding", "at most 1048576")?;
         check(self.max_buffered > 0, "max_buffered", "at least 1 byte")?;
         time_or_none(self.keep_alive, "keep_alive")?;
-        time(self.keep_alive_timeout, "keep_alive_timeout")
+        time(self.keep_alive_timeout, "keep_alive_timeout")?;
+        self.compression.as_ref().map_or(Ok(()), Compression::validate)
     }
 }
 
@@ -145,7 +159,8 @@ impl ServerConfig {
         time_or_none(self.keep_alive, "keep_alive")?;
         time(self.keep_alive_timeout, "keep_alive_timeout")?;
         time_or_none(self.idle_timeout, "idle_timeout")?;
-        time_or_none(self.max_connection_age, "max_connection_age")
+        time_or_none(self.max_connection_age, "max_connection_age")?;
+        self.compression.as_ref().map_or(Ok(()), Compression::validate)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The border between an application's faults, which are answers, and the stack's own, which are errors.
 
+use crate::compression::unpack_response;
 use std::sync::Arc;
 use towpath_core::{Error, ErrorKind, Fault, Processed, Response};
 
@@ -10,8 +11,9 @@ const DOMAIN: &[u8] = b"MCP-";
 /// stays an answer, its body not decoded.
 #[inline]
 pub(crate) fn sort(outcome: Result<Response, Error>, peer: &Arc<str>) -> Result<Response, Error> {
-    // Looked at first: to move an answer through a match costs more than to look.
-    if matches!(&outcome, Ok(response) if response.is_fault()) {
+    // Looked at first: to move an answer through a match costs more than to look. Off the wire, an answer
+    // has an extension only if it is compressed.
+    if matches!(&outcome, Ok(response) if response.is_fault() || !response.extensions().is_empty()) {
         return stack_error(outcome, peer);
     }
     outcome
@@ -28,9 +30,9 @@ pub(crate) fn sort_pushed(outcome: Result<Response, Error>, peer: &Arc<str>) -> 
 
 #[cold]
 fn stack_error(outcome: Result<Response, Error>, peer: &Arc<str>) -> Result<Response, Error> {
-    let response = outcome?;
+    let response = unpack_response(outcome?).map_err(|error| error.at(peer.clone()))?;
     // Most faults are the application's: a look at the bytes spares the decoding.
-    if !response.body().windows(DOMAIN.len()).any(|bytes| bytes == DOMAIN) {
+    if !response.is_fault() || !response.body().windows(DOMAIN.len()).any(|bytes| bytes == DOMAIN) {
         return Ok(response);
     }
     match Fault::from_response(&response).map(Fault::into_error) {

@@ -7,6 +7,7 @@
 mod address;
 mod alarm;
 mod client;
+mod compression;
 mod config;
 mod farewell;
 mod fault;
@@ -23,6 +24,7 @@ mod unix;
 
 pub use address::{Address, InvalidAddress, Scheme};
 pub use client::{Closed, Connection, Connector, Driver, Outcome, PingFuture, ResponseFuture};
+pub use compression::Compression;
 pub use config::{ClientConfig, InvalidConfig, ServerConfig};
 pub use server::{
     BindOptions, BindTo, Drain, DrainWatch, Listener, Serve, Server, ServerConnection, terminated,

@@ -5,7 +5,10 @@ use super::{
     future::{Closed, PingFuture, ResponseFuture},
     shared::{Handle, Shared, wake},
 };
-use crate::config::{ClientConfig, InvalidConfig};
+use crate::{
+    compression::Packing,
+    config::{ClientConfig, InvalidConfig},
+};
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -44,7 +47,8 @@ impl Connection {
     {
         config.validate()?;
         let limit = config.max_outstanding as usize;
-        let shared = Arc::new(Shared::new(limit, peer.into(), config.max_buffered));
+        let packing = Packing::new(config.compression.as_ref());
+        let shared = Arc::new(Shared::new(limit, peer.into(), config.max_buffered, packing));
         let driver = Driver::new(io, shared.clone(), config);
         Ok((Connection { shared: Arc::new(Handle::new(shared)) }, driver))
     }

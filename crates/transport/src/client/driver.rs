@@ -69,8 +69,13 @@ pub struct Driver<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     pub(crate) fn new(io: T, shared: Arc<Shared>, config: &ClientConfig) -> Self {
-        if config.max_payload != towpath_codec::DEFAULT_MAX_PAYLOAD {
-            let settings = Settings { max_payload: Some(config.max_payload), ..Settings::default() };
+        let settings = Settings {
+            max_payload: (config.max_payload != towpath_codec::DEFAULT_MAX_PAYLOAD)
+                .then_some(config.max_payload),
+            compression: shared.packing.announced(),
+            ..Settings::default()
+        };
+        if settings != Settings::default() {
             towpath_codec::put_settings(&mut shared.lock().out.buf, &settings);
         }
         Driver {
@@ -151,7 +156,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             };
             match kind {
                 kind::RESPONSE | kind::PUSH => {
-                    let decoded = towpath_codec::decode_response(payload);
+                    let compressed = self.shared.packing.reads().then_some(self.max_payload);
+                    let decoded = towpath_codec::decode_response_with(payload, compressed);
                     let id = match &decoded {
                         Ok((id, _)) | Err(ResponseError::Malformed { id, .. }) => *id,
                         Err(error @ ResponseError::NoId) => {
@@ -214,6 +220,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 kind::SETTINGS => {
                     let settings = towpath_codec::decode_settings(&payload)
                         .map_err(|error| End::Violation(GoAwayReason::Malformed, error.to_string()))?;
+                    self.shared.packing.heard(&settings);
                     if let Some(max) = settings.max_payload {
                         state.max_payload = max;
                     }

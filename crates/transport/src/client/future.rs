@@ -5,7 +5,7 @@ use super::{
     shared::{Handle, Ping, Shared, Started, keep, wake},
     table::Phase,
 };
-use crate::fault;
+use crate::{compression, fault};
 use std::{
     future::Future,
     pin::Pin,
@@ -53,7 +53,7 @@ impl ResponseFuture {
     /// ([`Error::processed`]), to be made again elsewhere without having been copied before. `None` while
     /// the call goes on, and the second time.
     pub fn take_request(&mut self) -> Option<Request> {
-        if self.state == State::Done { self.request.take() } else { None }
+        if self.state == State::Done { self.request.take().map(compression::unpacked) } else { None }
     }
 }
 
@@ -66,6 +66,11 @@ impl Future for ResponseFuture {
             match this.state {
                 State::Start => {
                     this.state = State::Done;
+                    if this.shared.packing.is_on()
+                        && let Some(request) = &mut this.request
+                    {
+                        this.shared.packing.pack_request(request);
+                    }
                     match this.shared.start(&this.request, cx.waker()) {
                         // The waker is in the table: there is nothing to look at yet.
                         Ok(Started::Sent(id)) => {

@@ -1,7 +1,7 @@
 //! What callers and the driver of one connection share.
 
 use super::table::{Entering, Entry, Phase, Table};
-use crate::out::OutQueue;
+use crate::{compression::Packing, out::OutQueue};
 use std::{
     ops::Deref,
     sync::{
@@ -23,6 +23,7 @@ pub(crate) struct Shared {
     abandoned: AtomicBool,
     pub(crate) peer: Arc<str>,
     max_buffered: usize,
+    pub(crate) packing: Packing,
     /// As `closing` is set in the state: readiness is asked for before every call.
     closed: AtomicBool,
 }
@@ -106,7 +107,7 @@ pub(crate) enum Started {
 }
 
 impl Shared {
-    pub(crate) fn new(limit: usize, peer: Arc<str>, max_buffered: usize) -> Self {
+    pub(crate) fn new(limit: usize, peer: Arc<str>, max_buffered: usize, packing: Packing) -> Self {
         Shared {
             state: Mutex::new(State {
                 table: Table::new(limit),
@@ -128,6 +129,7 @@ impl Shared {
             abandoned: AtomicBool::new(false),
             peer,
             max_buffered,
+            packing,
             closed: AtomicBool::new(false),
         }
     }

@@ -1,6 +1,6 @@
 //! One call in work: polled once inline, moved to a task of its own if it is pending.
 
-use super::shared::Shared;
+use super::{shared::Shared, unpack::Unpacking};
 use pin_project_lite::pin_project;
 use std::{
     any::Any,
@@ -14,9 +14,11 @@ use tower_service::Service;
 use towpath_core::{BoxError, Error, ErrorKind, Request, Response, context::InContext};
 
 pin_project! {
-    /// `Unready` → `Running`; a service that is ready at once begins with `Running`.
+    /// `Unready` → `Running`; a service that is ready at once begins with `Running`, and a call whose body is
+    /// compressed with `Packed`.
     #[project = CallProj]
     pub(crate) enum CallFuture<S: Service<Request>> {
+        Packed { service: Option<S>, unpacking: Unpacking },
         Unready { service: S, request: Option<Request> },
         Running { #[pin] future: S::Future },
     }
@@ -32,6 +34,11 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match self.as_mut().project() {
+                CallProj::Packed { service, unpacking } => {
+                    let request = ready!(unpacking.poll(cx))?;
+                    let Some(service) = service.take() else { return Poll::Pending };
+                    self.set(CallFuture::Unready { service, request: Some(request) });
+                }
                 CallProj::Unready { service, request } => {
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
                     let Some(request) = request.take() else { return Poll::Pending };

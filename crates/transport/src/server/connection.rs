@@ -1,7 +1,10 @@
 //! One connection, seen from the server: what it is made of.
 
 use super::{call::Place, drain::DrainWatch, shared::Shared};
-use crate::{alarm::Alarm, config::ServerConfig, farewell::Farewell, out::OutQueue, reader::FrameReader};
+use crate::{
+    alarm::Alarm, compression::Packing, config::ServerConfig, farewell::Farewell, out::OutQueue,
+    reader::FrameReader,
+};
 use std::{fmt, mem, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -121,7 +124,7 @@ where
             origin: service.clone(),
             service,
             place: Place::new(),
-            shared: Arc::new(Shared::new()),
+            shared: Arc::new(Shared::new(Packing::new(config.compression.as_ref()))),
             reader: FrameReader::default(),
             writing,
             config,
@@ -181,6 +184,7 @@ fn announce(config: &ServerConfig, out: &mut Vec<u8>) {
         idle_timeout_ms: config
             .idle_timeout
             .map(|after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX)),
+        compression: Packing::new(config.compression.as_ref()).announced(),
         ..Settings::default()
     };
     if settings != Settings::default() {

@@ -7,6 +7,7 @@ use super::{
 use crate::reader::Next;
 use bytes::Bytes;
 use std::{
+    mem,
     task::{self, Poll},
     time::Duration,
 };
@@ -147,7 +148,9 @@ where
                 Ok(())
             }
             kind::SETTINGS => {
-                if let Some(max) = towpath_codec::decode_settings(&payload)?.max_payload {
+                let settings = towpath_codec::decode_settings(&payload)?;
+                self.shared.packing.heard(&settings);
+                if let Some(max) = settings.max_payload {
                     self.peer_max_payload = max;
                     self.shared.lock().max_payload = max;
                 }
@@ -162,7 +165,11 @@ where
         let bytes = payload.len();
         // Where a malformed request says how it speaks: a fault is answered in kind.
         let codec = payload.get(12).map_or(CodecId::JSON, |codec| CodecId(*codec));
-        let limits = Limits { max_metadata: self.config.max_metadata, allow_compressed: false };
+        let limits = Limits {
+            max_metadata: self.config.max_metadata,
+            allow_compressed: self.shared.packing.reads(),
+            max_body: self.config.max_payload,
+        };
         // A request is a few hundred bytes: it stays where it is until the service takes it.
         let mut decoded = towpath_codec::decode_request(payload, &limits);
         let id = match &decoded {
@@ -198,6 +205,10 @@ where
         }
         if let Some(kind) = self.refusal() {
             self.refuse_call(id, &call.request, &Error::new(kind));
+            return Ok(());
+        }
+        if !call.request.extensions().is_empty() {
+            self.unpack(id, mem::take(&mut call.request), bytes);
             return Ok(());
         }
         self.dispatch(id, &mut decoded, bytes);

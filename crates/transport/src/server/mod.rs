@@ -10,6 +10,7 @@ mod input;
 mod listener;
 mod shared;
 mod socket;
+mod unpack;
 mod watch;
 mod work;
 

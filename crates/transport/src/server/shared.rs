@@ -1,7 +1,7 @@
 //! What the driver of a connection and the calls that it has moved aside share.
 
 use super::answer;
-use crate::out::OutQueue;
+use crate::{compression::Packing, out::OutQueue};
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -19,7 +19,10 @@ const KEPT_CALLS: usize = 4096;
 const SWEEP_PER_CALL: Duration = Duration::from_nanos(100);
 
 #[derive(Debug)]
-pub(crate) struct Shared(Mutex<State>);
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) packing: Packing,
+}
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -48,8 +51,8 @@ pub(crate) struct Call {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
-        Shared(Mutex::new(State {
+    pub(crate) fn new(packing: Packing) -> Self {
+        let state = Mutex::new(State {
             out: OutQueue::default(),
             calls: HashMap::new(),
             held: 0,
@@ -57,12 +60,13 @@ impl Shared {
             driver: None,
             driver_asked: false,
             max_payload: towpath_codec::DEFAULT_MAX_PAYLOAD,
-        }))
+        });
+        Shared { state, packing }
     }
 
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An asynchronous call is accepted: ACK, once.
@@ -86,6 +90,7 @@ impl Shared {
     pub(crate) fn finish(&self, id: u64, result: Result<Response, BoxError>) {
         // A user's types are shown and dropped outside the lock.
         let response = match result {
+            Ok(response) if self.packing.wants(&response) => self.packing.packed(response),
             Ok(response) => response,
             Err(error) => {
                 let call = self.lock().calls.get(&id).cloned();

@@ -30,6 +30,9 @@ where
     S: Clone + Send + 'static,
 {
     pub(super) fn put(&mut self, id: u64, response: &Response, codec: CodecId) {
+        if self.shared.packing.wants(response) {
+            return self.put_packed(id, response, codec);
+        }
         answer::put(&mut self.writing, kind::RESPONSE, id, response, codec, self.peer_max_payload);
     }
 
