@@ -3,13 +3,13 @@
 use crate::span;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
-use towpath::{Address, CodecId};
+use towpath::{Address, Algorithm, CodecId, Compression};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  the service answered with a fault (it is on stderr, as JSON), or something here went wrong
   2  the command line makes no sense: bad address, body, header, duration
-  3  the service was not reached in the time there was, or the connection was lost
+  3  the service was not reached in the time there was (--timeout included), or the connection was lost
   4  the deadline passed without an answer, or the service says that it did (on stderr, as JSON)";
 
 /// Calls services over MCP (the Microservice Communication Protocol) from a shell.
@@ -79,6 +79,10 @@ pub(crate) struct CallArgs {
     /// Want no answer: done when it is sent
     #[arg(long)]
     pub(crate) one_way: bool,
+
+    /// Take an answer compressed, if the service can do that
+    #[arg(long, value_enum, value_name = "ALGORITHM")]
+    pub(crate) compress: Option<Compress>,
 }
 
 #[derive(Debug, Group)]
@@ -168,6 +172,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum, default_value_t = Codec::Json)]
     pub(crate) codec: Codec,
 
+    /// Compress bodies from 1 KiB on, each way, if the service can do that
+    #[arg(long, value_enum, value_name = "ALGORITHM")]
+    pub(crate) compress: Option<Compress>,
+
     /// The result as JSON, times in microseconds
     #[arg(long)]
     pub(crate) json: bool,
@@ -197,6 +205,27 @@ pub(crate) struct ServeArgs {
     /// The permissions of the Unix socket's file, in octal; who may write to it may connect
     #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
     pub(crate) mode: u32,
+
+    /// Compress answers from 1 KiB on for callers that can read them, and read compressed requests
+    #[arg(long, value_enum, value_name = "ALGORITHM")]
+    pub(crate) compress: Option<Compress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compress {
+    /// Cheap
+    Lz4,
+    /// Smaller
+    Zstd,
+}
+
+impl Compress {
+    pub(crate) fn compression(self) -> Compression {
+        Compression::new(match self {
+            Compress::Lz4 => Algorithm::Lz4,
+            Compress::Zstd => Algorithm::Zstd,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -27,7 +27,11 @@ pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
     let body = body::read(args.body, args.codec)?;
     let deadline = Instant::now() + args.timeout;
     let address = args.address.to_string();
-    let client = Client::builder().connect_timeout(CONNECT.min(args.timeout)).connect(&address).await?;
+    let mut builder = Client::builder().connect_timeout(CONNECT.min(args.timeout));
+    if let Some(compress) = args.compress {
+        builder = builder.compression(compress.compression());
+    }
+    let client = builder.connect(&address).await?;
 
     let mut call = client.request(args.method).encoded(args.codec.id(), body);
     for (key, value) in args.headers {

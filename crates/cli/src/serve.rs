@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 use tokio::sync::oneshot;
-use towpath::{BindOptions, ErrorCode, Fault, Json, Raw, Router, Scheme, Server, router::Handler};
+use towpath::{
+    BindOptions, ErrorCode, Fault, Json, Raw, Router, Scheme, Server, ServerConfig, router::Handler,
+};
 use tracing_subscriber::EnvFilter;
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -17,10 +19,15 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
 
     let router = router().checked().map_err(|error| Failure::Other(error.to_string()))?;
     let options = BindOptions::new().unix_mode(args.mode);
-    let server = Server::builder().options(options).bind(&args.listen).await.map_err(|error| {
-        let text = format!("cannot listen on {}: {error}", args.listen);
-        if error.kind() == ErrorKind::InvalidInput { Failure::Usage(text) } else { Failure::Other(text) }
-    })?;
+    let config = ServerConfig {
+        compression: args.compress.map(|compress| compress.compression()),
+        ..ServerConfig::default()
+    };
+    let server =
+        Server::builder().config(config).options(options).bind(&args.listen).await.map_err(|error| {
+            let text = format!("cannot listen on {}: {error}", args.listen);
+            if error.kind() == ErrorKind::InvalidInput { Failure::Usage(text) } else { Failure::Other(text) }
+        })?;
 
     // Whoever reads the line may send SIGTERM at once: it is listened for before the line is written.
     let mut signals =

@@ -46,8 +46,13 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let mut child =
-            (towpath().args(["serve", "--listen", "127.0.0.1:0"])).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
+        let mut serve = towpath();
+        serve.args(["serve", "--listen", "127.0.0.1:0"]).args(more);
+        let mut child = serve.stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
@@ -236,6 +241,8 @@ fn what_makes_no_sense_is_said() {
         (&["call", url, "A.B", "@/no/such/file"], "/no/such/file"),
         (&["call", url, &"m".repeat(65_536)], "at most 65535 bytes, this one has 65536"),
         (&["call", url, "A.B", "-H", "dup:1", "-H", "x:1", "-H", "dup:2"], "-H dup is given twice"),
+        (&["bench", url, &"m".repeat(65_536)], "at most 65535 bytes, this one has 65536"),
+        (&["bench", url, "A.B", "-H", "dup:1", "-H", "x:1", "-H", "dup:2"], "-H dup is given twice"),
     ] {
         let output = run(args);
         assert_exit(&output, 2);
@@ -244,6 +251,37 @@ fn what_makes_no_sense_is_said() {
     }
     // One byte less is a name, and nobody is there.
     assert_exit(&run(&["call", url, &"m".repeat(65_535)]), 3);
+}
+
+/// Whatever keeps it from being reached: that nothing was sent is worth more to a script than whose time it was.
+#[test]
+fn a_connect_that_takes_too_long_is_exit_3() {
+    let full = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = full.local_addr().unwrap();
+    // Nobody accepts: when the line is full, the system drops what else comes, without a word.
+    let mut line = Vec::new();
+    while let Ok(waiting) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        line.push(waiting);
+        assert!(line.len() < 10_000, "the line is never full");
+    }
+    for limit in ["200ms", "1s"] {
+        let output = run(&["call", &format!("mcp://{address}"), "A.B", "{}", "--timeout", limit]);
+        assert_exit(&output, 3);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("MCP-E-011") && text.contains("no answer within"), "{text}");
+    }
+}
+
+#[test]
+fn bodies_are_compressed_when_both_sides_want_it() {
+    let server = Server::start_with(&["--compress", "zstd"]);
+    let body = format!("\"{}\"", "towpath ".repeat(20_000));
+    for algorithm in ["lz4", "zstd"] {
+        let output =
+            run_with(&["call", &server.url(), "Echo.Echo", "-", "--compress", algorithm], body.as_bytes());
+        assert_exit(&output, 0);
+        assert!(output.stdout == format!("{body}\n").as_bytes());
+    }
 }
 
 #[test]

@@ -61,11 +61,13 @@ pub use towpath_core::{
     fault_codes, metadata,
 };
 pub use towpath_transport::{
-    Address, BindOptions, BindTo, ClientConfig, Connection, InvalidAddress, InvalidConfig, Listener, Outcome,
-    Scheme, Serve, ServerConfig,
+    Address, BindOptions, BindTo, ClientConfig, Compression, Connection, InvalidAddress, InvalidConfig,
+    Listener, Outcome, Scheme, Serve, ServerConfig,
     router::{self, Extension, IntoResponse, Json, Protobuf, Raw, Router, State, Typed},
     terminated,
 };
+
+pub use towpath_codec::Algorithm;
 
 pub use towpath_codec as codec;
 pub use towpath_timeout as timeout;

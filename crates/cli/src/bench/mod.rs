@@ -7,7 +7,7 @@ mod report;
 mod svg;
 mod tally;
 
-use crate::{args::BenchArgs, body, exit::Failure};
+use crate::{args::BenchArgs, body, exit::Failure, usage};
 use load::{Load, Target};
 use report::{Asked, Report};
 use std::{
@@ -27,6 +27,8 @@ use towpath::{Client, Method, terminated};
 const CONNECT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
+    usage::method(&args.method)?;
+    usage::headers(&args.headers)?;
     let body = body::read(args.body, args.codec)?;
     let url = args.address.to_string();
     let asked = Asked {
@@ -45,7 +47,11 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     });
     let mut clients = Vec::new();
     for _ in 0..args.connections {
-        clients.push(Client::builder().connect_timeout(CONNECT).connect(&url).await?);
+        let mut builder = Client::builder().connect_timeout(CONNECT);
+        if let Some(compress) = args.compress {
+            builder = builder.compression(compress.compression());
+        }
+        clients.push(builder.connect(&url).await?);
     }
 
     let stop = Arc::new(AtomicBool::new(false));

@@ -11,7 +11,7 @@ use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
 use towpath_core::{Backoff, BoxError, Error, ErrorKind, Jitter, Request, Response};
 use towpath_timeout::{DeadlineLayer, TimeoutConfig};
-use towpath_transport::{Address, ClientConfig, Connection};
+use towpath_transport::{Address, ClientConfig, Compression, Connection};
 
 impl Client {
     /// Connects to `mcp://host:port` or `mcp+unix:/path`, with the defaults of [`ClientBuilder`].
@@ -115,6 +115,12 @@ impl<L> ClientBuilder<L> {
     /// How long a connect may take; 5 s by default.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// Compressed bodies, each way, if the service wants them too; by default there are none.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.config.compression = Some(compression);
         self
     }
 
