@@ -1,14 +1,17 @@
 //! What the programs of this package share. `docs/benchmarks.md` says what they are for and how to run them.
 
 pub mod alloc;
+pub mod contenders;
 pub mod counted;
 pub mod limits;
 pub mod meter;
 pub mod process;
+pub mod reference;
 pub mod scenario;
 pub mod service;
 pub mod side;
 pub mod valgrind;
+pub mod versus;
 
 /// What the programs end with.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
