@@ -101,6 +101,9 @@ impl Ledger {
     pub fn begin(&self, id: usize, deadline: Option<Instant>) -> Working {
         let mut book = self.lock();
         book.note(|| format!("handler {id} begins"));
+        if deadline.is_some() != book.records[id].deadline.is_some() {
+            book.violation(format!("handler {id} does not know its deadline: {deadline:?}"));
+        }
         let record = &mut book.records[id];
         record.began += 1;
         record.working += 1;
