@@ -44,9 +44,12 @@ Examples:
   some-program | towpath call mcp://127.0.0.1:8080 Echo.Echo - --codec raw"),
 )]
 pub(crate) struct CallArgs {
-    /// Where the service is: mcp://host:port, mcp+unix:/path
+    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path
     #[arg(value_name = "URL")]
     pub(crate) address: Address,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     /// What to call: Service.Method
     #[arg(value_name = "METHOD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -88,9 +91,12 @@ pub(crate) struct CallArgs {
 #[derive(Debug, Group)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct PingArgs {
-    /// Where the service is: mcp://host:port, mcp+unix:/path
+    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path
     #[arg(value_name = "URL")]
     pub(crate) address: Address,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     /// How many round trips
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
@@ -108,9 +114,12 @@ pub(crate) struct PingArgs {
 #[derive(Debug, Group)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct MethodsArgs {
-    /// Where the service is: mcp://host:port, mcp+unix:/path
+    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path
     #[arg(value_name = "URL")]
     pub(crate) address: Address,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     /// How long it may take, the connecting included
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse)]
@@ -132,9 +141,12 @@ Exit codes: 0 if no call failed; else that of the most frequent failure: 1 a fau
 reached or connection lost, 4 deadline; 2 wrong usage."
 )]
 pub(crate) struct BenchArgs {
-    /// Where the service is: mcp://host:port, mcp+unix:/path
+    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path
     #[arg(value_name = "URL")]
     pub(crate) address: Address,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     /// What to call: Service.Method
     #[arg(value_name = "METHOD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -189,7 +201,7 @@ pub(crate) struct BenchArgs {
 #[command(
     after_help = "The first line on stdout says where it listens. SIGTERM and SIGINT drain it: it takes \
 nothing new, finishes what was accepted (30s at most), and exits with 0; a second one during that ends it at once, \
-with 1. RUST_LOG sets what is logged to stderr.
+with 1. SIGHUP has it read its certificates again, for connections that come after it. RUST_LOG sets what is logged to stderr.
 
 Methods:
   Echo.Echo                any body, which comes back in its codec
@@ -198,13 +210,29 @@ Methods:
   Debug.Fail               {\"code\": \"ORD-E-102\", \"message\": \"…\", \"cause\": \"USR-E-001\"}: that fault"
 )]
 pub(crate) struct ServeArgs {
-    /// Where to listen: host:port, mcp://host:port, mcp+unix:/path; port 0 takes a free one
+    /// Where to listen: host:port, mcp://host:port, mcps://host:port, mcp+unix:/path; port 0 takes a free one
     #[arg(long, value_name = "URL|HOST:PORT", default_value = "127.0.0.1:8080")]
     pub(crate) listen: String,
 
     /// The permissions of the Unix socket's file, in octal; who may write to it may connect
     #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
     pub(crate) mode: u32,
+
+    /// Serve TLS: the certificate of this server, in PEM, with those between it and its CA
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Let in only clients with a certificate of this CA, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) client_ca: Option<PathBuf>,
+
+    /// Let in clients without a certificate as well
+    #[arg(long, requires = "client_ca")]
+    pub(crate) client_cert_optional: bool,
 
     /// Compress answers from 1 KiB on for callers that can read them, and read compressed requests
     #[arg(long, value_enum, value_name = "ALGORITHM")]
@@ -226,6 +254,28 @@ impl Compress {
             Compress::Zstd => Algorithm::Zstd,
         })
     }
+}
+
+/// For addresses of mcps://.
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "TLS (mcps://)")]
+pub(crate) struct TlsArgs {
+    /// Trust servers with a certificate of this CA, in PEM (the system's are often in
+    /// /etc/ssl/certs/ca-certificates.crt)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// The certificate of this client, in PEM, for a server that asks for one
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// The name that the server's certificate has to be for, in place of the address's host
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

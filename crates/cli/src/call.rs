@@ -1,6 +1,6 @@
 //! `towpath call`
 
-use crate::{args::CallArgs, body, exit::Failure, usage};
+use crate::{args::CallArgs, body, exit::Failure, tls, usage};
 use bytes::Bytes;
 use std::{
     io::{Write, stdout},
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
     let body = body::read(args.body, args.codec)?;
     let deadline = Instant::now() + args.timeout;
     let address = args.address.to_string();
-    let mut builder = Client::builder().connect_timeout(CONNECT.min(args.timeout));
+    let mut builder = tls::client(&args.address, &args.tls, CONNECT.min(args.timeout))?;
     if let Some(compress) = args.compress {
         builder = builder.compression(compress.compression());
     }

@@ -12,6 +12,7 @@ mod say;
 mod serve;
 mod span;
 mod stop;
+mod tls;
 mod usage;
 
 use args::{Args, Command};

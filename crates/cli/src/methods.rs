@@ -1,17 +1,17 @@
 //! `towpath methods`
 
-use crate::{args::MethodsArgs, exit::Failure};
+use crate::{args::MethodsArgs, exit::Failure, tls};
 use std::io::{Write, stdout};
 use tokio::time::Instant;
 use towpath::{
-    Client, CodecId,
+    CodecId,
     router::{METHODS, MethodInfo},
 };
 
 pub(crate) async fn run(args: MethodsArgs) -> Result<(), Failure> {
     let deadline = Instant::now() + args.timeout;
     let address = args.address.to_string();
-    let client = Client::builder().connect_timeout(args.timeout).connect(&address).await?;
+    let client = tls::client(&args.address, &args.tls, args.timeout)?.connect(&address).await?;
     let left = deadline.saturating_duration_since(Instant::now());
     let list: Vec<MethodInfo> = client.request(METHODS).body(&()).timeout(left).send().await?;
     let text = if args.json {

@@ -1,16 +1,15 @@
 //! `towpath ping`
 
-use crate::{args::PingArgs, exit::Failure};
+use crate::{args::PingArgs, exit::Failure, tls};
 use std::{
     io::{Write, stdout},
     time::Duration,
 };
 use tokio::time::{sleep, timeout};
-use towpath::Client;
 
 pub(crate) async fn run(args: PingArgs) -> Result<(), Failure> {
     let address = args.address.to_string();
-    let client = Client::builder().connect_timeout(args.timeout).connect(&address).await?;
+    let client = tls::client(&args.address, &args.tls, args.timeout)?.connect(&address).await?;
     let mut trips = Vec::new();
     for number in 1..=args.count {
         if number > 1 {

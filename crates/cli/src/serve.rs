@@ -1,6 +1,11 @@
 //! `towpath serve`
 
-use crate::{args::ServeArgs, exit::Failure, stop::Signals};
+use crate::{
+    args::ServeArgs,
+    exit::Failure,
+    stop::{Hangups, Signals},
+    tls,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     future::IntoFuture,
@@ -9,7 +14,8 @@ use std::{
 };
 use tokio::sync::oneshot;
 use towpath::{
-    BindOptions, ErrorCode, Fault, Json, Raw, Router, Scheme, Server, ServerConfig, router::Handler,
+    BindOptions, ErrorCode, Fault, Json, Raw, Router, Scheme, Server, ServerConfig, ServerTls,
+    router::Handler,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +24,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
 
     let router = router().checked().map_err(|error| Failure::Other(error.to_string()))?;
-    let options = BindOptions::new().unix_mode(args.mode);
+    let tls = tls::server(&args)?;
+    let mut options = BindOptions::new().unix_mode(args.mode);
+    if let Some(tls) = &tls {
+        options = options.tls(tls.clone());
+    }
     let config = ServerConfig {
         compression: args.compress.map(|compress| compress.compression()),
         ..ServerConfig::default()
@@ -30,8 +40,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         })?;
 
     // Whoever reads the line may send SIGTERM at once: it is listened for before the line is written.
-    let mut signals =
-        Signals::listen().map_err(|error| Failure::Other(format!("no signal can be received: {error}")))?;
+    let deaf = |error| Failure::Other(format!("no signal can be received: {error}"));
+    let mut signals = Signals::listen().map_err(deaf)?;
+    let mut hangups = Hangups::listen(tls.is_some()).map_err(deaf)?;
     let mut out = stdout();
     let place = match server.address() {
         tcp if tcp.scheme() == Scheme::Tcp => server.local_addr().to_string(),
@@ -52,7 +63,17 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     };
     tokio::select! {
         ended = serving.into_future() => ended.map_err(|error| Failure::Other(error.to_string())),
+        () = hangups.each(|| reload(tls.as_ref())) => Ok(()),
         () = impatient => Err(Failure::Other("a second signal ended it before it was drained".to_owned())),
+    }
+}
+
+/// The certificates, again.
+fn reload(tls: Option<&ServerTls>) {
+    match tls.map(ServerTls::reload) {
+        Some(Ok(())) => tracing::info!("the certificates were read again"),
+        Some(Err(error)) => tracing::warn!(%error, "the certificates stay what they were"),
+        None => {}
     }
 }
 

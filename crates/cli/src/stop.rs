@@ -44,3 +44,39 @@ impl Signals {
         }
     }
 }
+
+/// SIGHUP, for who wants it; for others it stays what it is, the end.
+#[cfg(unix)]
+pub(crate) struct Hangups(Option<tokio::signal::unix::Signal>);
+
+#[cfg(unix)]
+impl Hangups {
+    pub(crate) fn listen(wanted: bool) -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Hangups(if wanted { Some(signal(SignalKind::hangup())?) } else { None }))
+    }
+
+    /// Does this at each; never ends.
+    pub(crate) async fn each(&mut self, mut work: impl FnMut()) {
+        if let Some(hangup) = &mut self.0 {
+            while hangup.recv().await.is_some() {
+                work();
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    pub(crate) fn listen(_: bool) -> io::Result<Self> {
+        Ok(Hangups)
+    }
+
+    pub(crate) async fn each(&mut self, _: impl FnMut()) {
+        std::future::pending().await
+    }
+}

@@ -68,6 +68,10 @@ pub use towpath_transport::{
 };
 
 pub use towpath_codec::Algorithm;
+#[cfg(feature = "tls")]
+pub use towpath_transport::{
+    ClientAuth, ClientTls, ClientTlsBuilder, InvalidTls, ServerTls, ServerTlsBuilder,
+};
 
 pub use towpath_codec as codec;
 pub use towpath_timeout as timeout;

@@ -39,7 +39,12 @@ pub struct Server<L = Identity> {
 impl Server {
     /// A server with the limits of [`ServerConfig`], and with layers of one's own.
     pub fn builder() -> ServerBuilder {
-        ServerBuilder { config: ServerConfig::default(), options: BindOptions::new(), layer: Identity::new() }
+        ServerBuilder {
+            config: ServerConfig::default(),
+            options: BindOptions::new(),
+            peers: false,
+            layer: Identity::new(),
+        }
     }
 }
 
@@ -77,6 +82,7 @@ impl<L> fmt::Debug for Server<L> {
 pub struct ServerBuilder<L = Identity> {
     config: ServerConfig,
     options: BindOptions,
+    peers: bool,
     layer: L,
 }
 
@@ -90,12 +96,37 @@ impl<L> ServerBuilder<L> {
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around what is served. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ServerBuilder<Stack<M, L>> {
-        ServerBuilder { config: self.config, options: self.options, layer: Stack::new(layer, self.layer) }
+        let ServerBuilder { config, options, peers, layer: outer } = self;
+        ServerBuilder { config, options, peers, layer: Stack::new(layer, outer) }
     }
 
     /// How to listen: the permissions of a Unix socket, a port that several processes share.
     pub fn options(mut self, options: BindOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Serves TLS: on an address of `mcps://`, or one without a scheme.
+    ///
+    /// ```no_run
+    /// use towpath::{Router, Server, ServerTls};
+    ///
+    /// # async fn example(router: Router) -> Result<(), Box<dyn std::error::Error>> {
+    /// let tls = ServerTls::builder().identity_files("server.pem", "server.key").client_ca_file("ca.pem").build()?;
+    /// Server::builder().tls(tls).bind("mcps://0.0.0.0:8443").await?.serve(router).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: towpath_transport::ServerTls) -> Self {
+        self.options = self.options.tls(tls);
+        self
+    }
+
+    /// Whether every request says who is at the other end ([`Peer`](crate::Peer), in its extensions). Over TLS it
+    /// always does; elsewhere it does not unless asked, as it costs a reference count for each request.
+    pub fn peers(mut self, peers: bool) -> Self {
+        self.peers = peers;
         self
     }
 
@@ -106,7 +137,7 @@ impl<L> ServerBuilder<L> {
     /// If the configuration is not valid, or the system refuses the address.
     pub async fn bind(self, address: impl Into<BindTo>) -> io::Result<Server<L>> {
         let transport = Transport::bind_with(address, self.options, self.config).await?;
-        Ok(Self::server(transport, self.layer))
+        Ok(Self::server(transport.with_peers(self.peers), self.layer))
     }
 
     /// Takes a socket that listens already: one of tokio's, or a [`Listener`].
@@ -114,7 +145,8 @@ impl<L> ServerBuilder<L> {
     /// # Errors
     /// If the configuration is not valid.
     pub fn listener(self, listener: impl Into<Listener>) -> io::Result<Server<L>> {
-        Ok(Self::server(Transport::from_listener(listener, self.config)?, self.layer))
+        let transport = Transport::from_listener_with(listener, self.options, self.config)?;
+        Ok(Self::server(transport.with_peers(self.peers), self.layer))
     }
 
     fn server(transport: Transport, layer: L) -> Server<L> {

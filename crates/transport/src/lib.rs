@@ -12,10 +12,16 @@ mod config;
 mod farewell;
 mod fault;
 mod out;
+mod peer;
 mod reader;
 pub mod router;
 mod server;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 #[cfg(unix)]
 mod unix;
 #[cfg(not(unix))]
@@ -26,6 +32,9 @@ pub use address::{Address, InvalidAddress, Scheme};
 pub use client::{Closed, Connection, Connector, Driver, Outcome, PingFuture, ResponseFuture};
 pub use compression::Compression;
 pub use config::{ClientConfig, InvalidConfig, ServerConfig};
+pub use peer::Peer;
 pub use server::{
     BindOptions, BindTo, Drain, DrainWatch, Listener, Serve, Server, ServerConnection, terminated,
 };
+#[cfg(feature = "tls")]
+pub use tls::{ClientAuth, ClientTls, ClientTlsBuilder, InvalidTls, ServerTls, ServerTlsBuilder};

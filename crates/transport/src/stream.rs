@@ -1,6 +1,6 @@
 //! The socket under a connection, of whichever kind.
 
-use crate::unix::UnixStream;
+use crate::{tls, unix::UnixStream};
 use std::{
     fmt,
     io::{self, IoSlice},
@@ -17,6 +17,7 @@ use tokio::{
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<tls::Stream>),
 }
 
 impl Socket {
@@ -24,7 +25,16 @@ impl Socket {
     pub(crate) fn no_delay(&self) -> io::Result<()> {
         match self {
             Socket::Tcp(stream) => stream.set_nodelay(true),
-            Socket::Unix(_) => Ok(()),
+            // It was said before the handshake.
+            Socket::Unix(_) | Socket::Tls(_) => Ok(()),
+        }
+    }
+
+    /// The id of the user at the other end, on this machine.
+    pub(crate) fn user(&self) -> Option<u32> {
+        match self {
+            Socket::Unix(stream) => stream.peer_cred().ok().map(|peer| peer.uid()),
+            Socket::Tcp(_) | Socket::Tls(_) => None,
         }
     }
 }
@@ -34,6 +44,7 @@ macro_rules! each {
         match $self.get_mut() {
             Socket::Tcp($stream) => $do,
             Socket::Unix($stream) => $do,
+            Socket::Tls($stream) => $do,
         }
     };
 }
@@ -81,6 +92,7 @@ impl fmt::Debug for Socket {
         f.write_str(match self {
             Socket::Tcp(_) => "Tcp",
             Socket::Unix(_) => "Unix",
+            Socket::Tls(_) => "Tls",
         })
     }
 }

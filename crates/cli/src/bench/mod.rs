@@ -7,7 +7,7 @@ mod report;
 mod svg;
 mod tally;
 
-use crate::{args::BenchArgs, body, exit::Failure, usage};
+use crate::{args::BenchArgs, body, exit::Failure, tls, usage};
 use load::{Load, Target};
 use report::{Asked, Report};
 use std::{
@@ -21,7 +21,7 @@ use std::{
 };
 use tally::Tally;
 use tokio::time::Instant;
-use towpath::{Client, Method, terminated};
+use towpath::{Method, terminated};
 
 /// How long a connect may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -45,13 +45,13 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
         headers: args.headers,
         timeout: args.timeout,
     });
+    let mut builder = tls::client(&args.address, &args.tls, CONNECT)?;
+    if let Some(compress) = args.compress {
+        builder = builder.compression(compress.compression());
+    }
     let mut clients = Vec::new();
     for _ in 0..args.connections {
-        let mut builder = Client::builder().connect_timeout(CONNECT);
-        if let Some(compress) = args.compress {
-            builder = builder.compression(compress.compression());
-        }
-        clients.push(builder.connect(&url).await?);
+        clients.push(builder.clone().connect(&url).await?);
     }
 
     let stop = Arc::new(AtomicBool::new(false));

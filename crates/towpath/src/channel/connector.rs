@@ -8,8 +8,22 @@ use towpath_transport::{Address, ClientConfig, Connection};
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>;
 
 /// Makes a connection to an address: over a socket, unless the user brings a way of their own.
-#[derive(Clone, Default)]
-pub(crate) struct Connector(Option<Arc<dyn Fn(Address, ClientConfig) -> Connecting + Send + Sync>>);
+#[derive(Clone)]
+pub(crate) enum Connector {
+    Sockets(towpath_transport::Connector),
+    Own(Arc<dyn Fn(Address, ClientConfig) -> Connecting + Send + Sync>),
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        Connector::Sockets(towpath_transport::Connector::default())
+    }
+}
+
+/// Whether it tells that a connection could not be made: nobody is there, or nobody lets this client in.
+pub(super) fn is_of_connect(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectFailed | ErrorKind::Unauthenticated)
+}
 
 impl Connector {
     pub(crate) fn new<F, R>(connect: F) -> Self
@@ -17,7 +31,16 @@ impl Connector {
         F: Fn(Address, ClientConfig) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Connection, Error>> + Send + 'static,
     {
-        Connector(Some(Arc::new(move |address, config| Box::pin(connect(address, config)))))
+        Connector::Own(Arc::new(move |address, config| Box::pin(connect(address, config))))
+    }
+
+    /// Has no effect on a way of the user's own.
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(self, tls: towpath_transport::ClientTls) -> Self {
+        match self {
+            Connector::Sockets(connector) => Connector::Sockets(connector.with_tls(tls)),
+            own => own,
+        }
     }
 
     /// One try. It ends within the connect timeout, and every failure is one to connect: calls that wait
@@ -27,10 +50,15 @@ impl Connector {
         address: &Address,
         config: &ClientConfig,
     ) -> Result<Connection, Error> {
-        let Some(own) = &self.0 else { return Connection::connect(address, config).await };
+        let own = match self {
+            Connector::Sockets(connector) => {
+                return connector.clone().with_config(config.clone()).connect(address).await;
+            }
+            Connector::Own(own) => own,
+        };
         let failed = || Error::new(ErrorKind::ConnectFailed).at(address.to_string());
         match timeout(config.connect_timeout, own(address.clone(), config.clone())).await {
-            Ok(Err(error)) if error.kind() != ErrorKind::ConnectFailed => Err(failed().with_source(error)),
+            Ok(Err(error)) if !is_of_connect(&error) => Err(failed().with_source(error)),
             Ok(outcome) => outcome,
             Err(_) => {
                 let waited = config.connect_timeout.as_millis();
@@ -42,6 +70,9 @@ impl Connector {
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Connector(own)" } else { "Connector" })
+        match self {
+            Connector::Sockets(connector) => connector.fmt(f),
+            Connector::Own(_) => f.write_str("Connector(own)"),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The channel as others hold it.
 
 use super::{
+    connector::is_of_connect,
     line::{Core, Line, Target},
     task,
 };
@@ -147,9 +148,7 @@ impl Channel {
 /// Whether the last connect has failed: its error.
 fn failed(line: &Line) -> Option<Error> {
     match line {
-        Line::Connecting { last_error: Some(error), .. } if error.kind() == ErrorKind::ConnectFailed => {
-            Some(error.clone())
-        }
+        Line::Connecting { last_error: Some(error), .. } if is_of_connect(error) => Some(error.clone()),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! What the handles of a channel, its calls and its one task share.
 
-use super::connector::Connector;
+use super::connector::{Connector, is_of_connect};
 use std::sync::Arc;
 use tokio::{
     sync::{Notify, watch},
@@ -86,9 +86,7 @@ impl Core {
     /// What a call fails with whose time was up before there was a connection.
     pub(super) fn never_connected(&self) -> Error {
         match &*self.line.borrow() {
-            Line::Connecting { last_error: Some(error), .. } if error.kind() == ErrorKind::ConnectFailed => {
-                error.clone()
-            }
+            Line::Connecting { last_error: Some(error), .. } if is_of_connect(error) => error.clone(),
             Line::Connecting { last_error: Some(error), .. } => self
                 .error(ErrorKind::ConnectFailed)
                 .because("the connection was lost and is not back yet")

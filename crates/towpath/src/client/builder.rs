@@ -78,6 +78,7 @@ fn backoff() -> Backoff {
 /// ```
 ///
 /// [`without_defaults`](Self::without_defaults) leaves the whole stack to your layers.
+#[derive(Clone)]
 #[must_use = "a builder does nothing unless it connects"]
 pub struct ClientBuilder<L = Identity> {
     config: ClientConfig,
@@ -160,6 +161,24 @@ impl<L> ClientBuilder<L> {
         R: Future<Output = Result<Connection, Error>> + Send + 'static,
     {
         self.connector = Connector::new(connect);
+        self
+    }
+
+    /// Whom to trust, and who this client is, on addresses of `mcps://`. Has no effect beside a
+    /// [`connector`](Self::connector) of one's own.
+    ///
+    /// ```no_run
+    /// use towpath::{Client, ClientTls};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tls = ClientTls::builder().ca_file("ca.pem").build()?;
+    /// let client = Client::builder().tls(tls).connect("mcps://orders:8443").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: towpath_transport::ClientTls) -> Self {
+        self.connector = self.connector.with_tls(tls);
         self
     }
 

@@ -4,24 +4,44 @@ use super::{
     Connection,
     eyeballs::{Answers, interleave, race},
 };
-use crate::{address::Address, config::ClientConfig, stream::Socket, unix};
-use std::path::Path;
+use crate::{
+    address::{Address, Scheme},
+    config::ClientConfig,
+    stream::Socket,
+    tls::{self, ClientTls},
+    unix,
+};
+use std::{path::Path, sync::OnceLock};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::{Instant, timeout_at},
 };
-use towpath_core::{Error, ErrorKind};
+use towpath_core::{Error, ErrorKind, Processed};
 
 /// Makes connections: what it takes beside an address. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Connector {
     config: ClientConfig,
+    tls: Option<ClientTls>,
 }
 
 impl Connector {
     /// One that makes connections with these limits and times.
     pub fn new(config: ClientConfig) -> Self {
-        Connector { config }
+        Connector { config, tls: None }
+    }
+
+    /// Whom to trust, and who this client is, on addresses of `mcps://`.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The same with other limits and times.
+    pub fn with_config(mut self, config: ClientConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// The limits and times.
@@ -35,11 +55,15 @@ impl Connector {
     /// tried beside the others when 250 ms have passed or one has failed, and the first that connects wins
     /// (RFC 8305). All that is within [`connect_timeout`](ClientConfig::connect_timeout).
     ///
+    /// Over TLS it is connected when the peer has answered a PING: a server looks at a client's certificate only
+    /// when the handshake is over for the client.
+    ///
     /// Cancel safety: dropping it gives up all attempts.
     ///
     /// # Errors
-    /// MCP-E-011, not processed: the name is unknown, nobody listens, or the time is up. It says what each
-    /// address answered.
+    /// MCP-E-011, not processed: the name is unknown, nobody listens, the time is up, or TLS fails; it says what
+    /// each address answered, and what to do. MCP-E-007, not processed: the server wants a certificate of this
+    /// client, or another one.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -47,11 +71,43 @@ impl Connector {
         let failed = |why: String| Error::new(ErrorKind::ConnectFailed).at(address.to_string()).because(why);
         self.config.validate().map_err(|error| failed(error.to_string()))?;
         let until = Instant::now() + self.config.connect_timeout;
-        let socket = match (address.host_port(), address.path()) {
-            (Some((host, port)), _) => Socket::Tcp(self.tcp(host, port, until, &failed).await?),
-            (_, path) => Socket::Unix(self.unix(path.unwrap_or("".as_ref()), until, &failed).await?),
+        let tls = match (address.scheme(), &self.tls) {
+            (Scheme::Tls, None) => return Err(failed(tls::NO_CLIENT.to_owned())),
+            (Scheme::Tls, tls) => tls.as_ref(),
+            _ => None,
         };
-        socket.no_delay().map_err(|error| failed(error.to_string()))?;
+        let Some((host, port)) = address.host_port() else {
+            let path = address.path().unwrap_or("".as_ref());
+            let socket = Socket::Unix(self.unix(path, until, &failed).await?);
+            return self.run(socket, address, &failed);
+        };
+        let stream = self.tcp(host, port, until, &failed).await?;
+        // A request is written whole; waiting for more to send would only delay it.
+        stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
+        let Some(tls) = tls else { return self.run(Socket::Tcp(stream), address, &failed) };
+        let waited = self.config.connect_timeout.as_millis();
+        let stream = match timeout_at(until, tls.connect(stream, host)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err((kind, why))) => return Err(Error::new(kind).at(address.to_string()).because(why)),
+            Err(_) => {
+                return Err(failed(format!("no TLS handshake within {waited} ms: check that it serves TLS")));
+            }
+        };
+        let failure = stream.failure();
+        let connection = self.run(Socket::Tls(Box::new(stream)), address, &failed)?;
+        match timeout_at(until, connection.ping()).await {
+            Ok(Ok(_)) => Ok(connection),
+            Ok(Err(error)) => Err(not_let_in(error, &failure)),
+            Err(_) => Err(failed(format!("it speaks TLS, and answers no PING within {waited} ms"))),
+        }
+    }
+
+    fn run(
+        &self,
+        socket: Socket,
+        address: &Address,
+        failed: &impl Fn(String) -> Error,
+    ) -> Result<Connection, Error> {
         let (connection, driver) = Connection::new(socket, address.to_string(), &self.config)
             .map_err(|error| failed(error.to_string()))?;
         tokio::spawn(driver);
@@ -104,6 +160,18 @@ impl Connector {
             }
         }
     }
+}
+
+/// A connection that ended before it was of any use was none.
+fn not_let_in(error: Error, failure: &OnceLock<ErrorKind>) -> Error {
+    let kind = match (failure.get(), error.kind()) {
+        (Some(kind), _) => *kind,
+        (None, ErrorKind::Unauthenticated) => ErrorKind::Unauthenticated,
+        _ => ErrorKind::ConnectFailed,
+    };
+    let peer = error.endpoint().unwrap_or_default().to_owned();
+    let why = error.detail().to_owned();
+    Error::new(kind).at(peer).because(why).with_processed(Processed::No).with_source(error)
 }
 
 impl Connection {

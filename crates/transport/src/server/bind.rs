@@ -3,6 +3,7 @@
 use super::socket::Listener;
 use crate::{
     address::{Address, InvalidAddress, Scheme},
+    tls::{NO_SERVER, ServerTls},
     unix,
 };
 use std::{
@@ -26,17 +27,18 @@ enum To {
 }
 
 /// How to listen. The defaults are right but where one knows better.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[must_use = "options do nothing by themselves"]
 pub struct BindOptions {
     pub(super) reuse_port: bool,
     pub(super) unix_mode: u32,
     pub(super) backlog: u32,
+    pub(super) tls: Option<ServerTls>,
 }
 
 impl Default for BindOptions {
     fn default() -> Self {
-        BindOptions { reuse_port: false, unix_mode: 0o600, backlog: 1024 }
+        BindOptions { reuse_port: false, unix_mode: 0o600, backlog: 1024, tls: None }
     }
 }
 
@@ -67,27 +69,51 @@ impl BindOptions {
         self.backlog = backlog;
         self
     }
+
+    /// Serves TLS, on an address of `mcps://` or one without a scheme.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
 }
 
-/// Listens there; also says whether the address asks for TLS.
-pub(super) async fn listen(to: BindTo, options: &BindOptions) -> io::Result<(Listener, Option<Scheme>)> {
-    let (addresses, scheme) = match to.0 {
-        To::Sockets(addresses) => (addresses, None),
-        To::Name(name) => (lookup_host(name).await?.collect(), None),
-        To::Invalid(error) => return Err(io::Error::new(io::ErrorKind::InvalidInput, error)),
+impl BindTo {
+    /// What is wrong with this address and these options together.
+    fn contradiction(&self, options: &BindOptions) -> Option<&'static str> {
+        let To::Address(address) = &self.0 else { return None };
+        match (address.scheme(), &options.tls) {
+            (Scheme::Tls, None) => Some(NO_SERVER),
+            (Scheme::Tcp, Some(_)) => Some("an address of mcp:// is served without TLS: write mcps://"),
+            (Scheme::Unix, Some(_)) => Some("there is no TLS on a Unix socket"),
+            _ => None,
+        }
+    }
+}
+
+/// Listens there.
+pub(super) async fn listen(to: BindTo, options: &BindOptions) -> io::Result<Listener> {
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+    if let (Some(why), To::Address(address)) = (to.contradiction(options), &to.0) {
+        return Err(invalid(format!("{address}: {why}")));
+    }
+    let addresses: Vec<SocketAddr> = match to.0 {
+        To::Sockets(addresses) => addresses,
+        To::Name(name) => lookup_host(name).await?.collect(),
+        To::Invalid(error) => return Err(invalid(error.to_string())),
         To::Address(address) => match address.host_port() {
-            Some(host_port) => (lookup_host(host_port).await?.collect::<Vec<_>>(), Some(address.scheme())),
+            Some(host_port) => lookup_host(host_port).await?.collect(),
             None => {
                 let path = address.path().unwrap_or("".as_ref());
                 let (listener, file) = unix::listen(path, options.unix_mode, options.backlog).await?;
-                return Ok((Listener::at_path(listener, file, address), Some(Scheme::Unix)));
+                return Ok(Listener::at_path(listener, file, address));
             }
         },
     };
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in addresses {
         match listen_tcp(address, options) {
-            Ok(listener) => return Ok((listener.into(), scheme)),
+            Ok(listener) => return Ok(listener.into()),
             Err(error) => failed = error,
         }
     }

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tower_service::Service;
 use towpath_codec::{ControlError, FrameError, GoAway, GoAwayReason, Settings};
-use towpath_core::{BoxError, Request, Response};
+use towpath_core::{BoxError, Extensions, Request, Response};
 
 /// Serves one connection; a future to be spawned or awaited. It ends with the connection.
 ///
@@ -33,6 +33,8 @@ pub struct ServerConnection<T, S: Service<Request>> {
     pub(super) writing: OutQueue,
     pub(super) config: ServerConfig,
     pub(super) drain: DrainWatch,
+    /// What every request of this connection brings along.
+    pub(super) extensions: Extensions,
     pub(super) alarm: Alarm,
     /// The largest payload that the peer takes.
     pub(super) peer_max_payload: u32,
@@ -129,6 +131,7 @@ where
             writing,
             config,
             drain,
+            extensions: Extensions::new(),
             alarm: Alarm::default(),
             peer_max_payload: towpath_codec::DEFAULT_MAX_PAYLOAD,
             outstanding: 0,
@@ -148,9 +151,16 @@ where
         }
     }
 
+    /// What every request that comes over this connection has in its extensions: who is at the other end, say.
+    /// It costs a reference count for each.
+    pub fn with_extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
     /// Sends the peer away politely: GOAWAY, and the end.
-    pub(crate) fn refuse(&mut self, why: &str) {
-        self.goaway(GoAwayReason::Draining, why);
+    pub(crate) fn refuse(&mut self, reason: GoAwayReason, why: &str) {
+        self.goaway(reason, why);
         self.stage = Stage::Ending(Farewell::new(mem::take(&mut self.writing)));
     }
 

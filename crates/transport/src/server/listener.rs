@@ -1,16 +1,12 @@
 //! Accepts connections.
 
 use super::{
+    admit::Gate,
     bind::{self, BindOptions, BindTo},
-    connection::ServerConnection,
     drain::Drain,
-    socket::{Listener, Origin},
+    socket::Listener,
 };
-use crate::{
-    address::{Address, Scheme},
-    config::ServerConfig,
-    stream::Socket,
-};
+use crate::{address::Address, config::ServerConfig, tls::ServerTls};
 use std::{
     fmt,
     future::{Future, IntoFuture},
@@ -34,6 +30,8 @@ const REFUSED: usize = 64;
 pub struct Server {
     listener: Listener,
     config: ServerConfig,
+    tls: Option<ServerTls>,
+    peers: bool,
 }
 
 impl Server {
@@ -56,13 +54,9 @@ impl Server {
         options: BindOptions,
         config: ServerConfig,
     ) -> io::Result<Self> {
-        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        config.validate().map_err(|error| invalid(error.to_string()))?;
-        let (listener, scheme) = bind::listen(address.into(), &options).await?;
-        if scheme == Some(Scheme::Tls) {
-            return Err(invalid("TLS (mcps) is not built in".to_owned()));
-        }
-        Ok(Server { listener, config })
+        config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let listener = bind::listen(address.into(), &options).await?;
+        Ok(Self::new(listener, config, options.tls))
     }
 
     /// Serves on a socket that listens already: one of tokio's, or a [`Listener`].
@@ -70,8 +64,38 @@ impl Server {
     /// # Errors
     /// If the configuration is not valid.
     pub fn from_listener(listener: impl Into<Listener>, config: ServerConfig) -> io::Result<Self> {
+        Self::from_listener_with(listener, BindOptions::default(), config)
+    }
+
+    /// The same with options, of which only TLS is of use.
+    ///
+    /// # Errors
+    /// If the configuration is not valid, or TLS is asked for on a Unix socket.
+    pub fn from_listener_with(
+        listener: impl Into<Listener>,
+        options: BindOptions,
+        config: ServerConfig,
+    ) -> io::Result<Self> {
         config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Ok(Server { listener: listener.into(), config })
+        let listener = listener.into();
+        if options.tls.is_some() && listener.address().path().is_some() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no TLS on a Unix socket"));
+        }
+        Ok(Self::new(listener, config, options.tls))
+    }
+
+    fn new(mut listener: Listener, config: ServerConfig, tls: Option<ServerTls>) -> Self {
+        if tls.is_some() {
+            listener.set_tls();
+        }
+        Server { listener, config, tls, peers: false }
+    }
+
+    /// Whether every request says who is at the other end ([`Peer`](crate::Peer), in its extensions). Over TLS it
+    /// always does; elsewhere it does not unless asked, as it costs a reference count for each request.
+    pub fn with_peers(mut self, peers: bool) -> Self {
+        self.peers = peers;
+        self
     }
 
     /// Where it listens, of whichever kind: what a client on this machine connects to (if the host is not
@@ -138,7 +162,9 @@ where
     S: Clone + Send + 'static,
 {
     async fn run(self) -> io::Result<()> {
-        let Serve { server: Server { listener, config }, service, shutdown, drain } = self;
+        let Serve { server: Server { listener, config, tls, peers }, service, shutdown, drain } = self;
+        let max_connections = config.max_connections;
+        let gate = Gate { service, config, tls, peers, drain };
         let mut shutdown = shutdown.unwrap_or_else(|| Box::pin(std::future::pending()));
         // Aborts its tasks when it is dropped: whoever drops the server ends its connections.
         let mut connections = JoinSet::new();
@@ -150,17 +176,12 @@ where
                 Some(_) = connections.join_next() => {}
                 Some(_) = refused.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((socket, peer)) => {
-                        let Some(mut connection) = open_connection(socket, peer, &service, &config, &drain) else {
-                            continue;
-                        };
-                        if connections.len() < config.max_connections {
-                            connections.spawn(connection);
-                        } else if refused.len() < REFUSED {
-                            tracing::warn!(%peer, limit = config.max_connections, "a connection is sent away");
-                            connection.refuse("too many connections");
-                            refused.spawn(connection);
-                        }
+                    Ok((socket, peer)) if connections.len() < max_connections => {
+                        gate.admit(socket, peer, None, &mut connections);
+                    }
+                    Ok((socket, peer)) => if refused.len() < REFUSED {
+                        tracing::warn!(%peer, limit = max_connections, "a connection is sent away");
+                        gate.admit(socket, peer, Some("too many connections"), &mut refused);
                     }
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => {
@@ -171,28 +192,10 @@ where
             }
         }
         drop(listener);
-        drain.start();
+        gate.drain.start();
         while connections.join_next().await.is_some() {}
         Ok(())
     }
-}
-
-fn open_connection<S>(
-    socket: Socket,
-    peer: Origin,
-    service: &S,
-    config: &ServerConfig,
-    drain: &Drain,
-) -> Option<ServerConnection<Socket, S>>
-where
-    S: Service<Request, Response = Response, Error: Into<BoxError>, Future: Send + 'static>,
-    S: Clone + Send + 'static,
-{
-    if let Err(error) = socket.no_delay() {
-        tracing::debug!(%peer, %error, "a connection was gone before it was served");
-        return None;
-    }
-    Some(ServerConnection::new(socket, service.clone(), config, drain.watch()))
 }
 
 /// Errors of accept that concern the one connection that was about to be accepted.

@@ -1,5 +1,6 @@
 //! The answering side: calls from many connections to one service.
 
+mod admit;
 mod answer;
 mod bind;
 mod call;

@@ -80,6 +80,13 @@ impl Listener {
         }
     }
 
+    /// It speaks TLS on what it accepts.
+    pub(super) fn set_tls(&mut self) {
+        if let Some((host, port)) = self.address.host_port() {
+            self.address = Address::tls(host, port);
+        }
+    }
+
     /// Cancel safety: no connection is lost when it is dropped.
     pub(super) async fn accept(&self) -> io::Result<(Socket, Origin)> {
         match &self.kind {

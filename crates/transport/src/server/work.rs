@@ -40,6 +40,9 @@ where
     #[inline]
     pub(super) fn dispatch(&mut self, id: u64, decoded: &mut Decoded, bytes: usize) {
         let Ok(DecodedRequest { request, .. }) = decoded else { return };
+        if !self.extensions.is_empty() {
+            *request.extensions_mut() = self.extensions.clone();
+        }
         let (mode, codec) = (request.mode(), request.codec());
         let of = |context: Context| Call { mode, codec, accepted: false, context, bytes, task: None };
         if mode == Mode::Async {
