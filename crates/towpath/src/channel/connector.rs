@@ -58,7 +58,7 @@ impl Connector {
         };
         let failed = || Error::new(ErrorKind::ConnectFailed).at(address.to_string());
         match timeout(config.connect_timeout, own(address.clone(), config.clone())).await {
-            Ok(Err(error)) if !is_of_connect(&error) => Err(failed().with_source(error)),
+            Ok(Err(error)) if error.kind() != ErrorKind::ConnectFailed => Err(failed().with_source(error)),
             Ok(outcome) => outcome,
             Err(_) => {
                 let waited = config.connect_timeout.as_millis();
