@@ -469,3 +469,16 @@ async fn a_dropped_driver_leaves_nobody_waiting() {
     failed(async { calling.await.unwrap() }, ErrorKind::ConnectionLost).await;
     connection.closed().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn settings_are_the_first_frame_also_before_a_pong() {
+    let config = ClientConfig { max_payload: 4096, ..Default::default() };
+    let (near, far) = tokio::io::duplex(PIPE);
+    let mut peer = Peer { io: far };
+    peer.short(kind::PING, 7).await;
+    let (_connection, driver) = Connection::new(near, "test", &config).unwrap();
+    tokio::spawn(driver);
+    let settings = towpath_codec::decode_settings(&peer.expect(kind::SETTINGS).await).unwrap();
+    assert_eq!(settings.max_payload, Some(4096));
+    assert_eq!(peer.expect_id(kind::PONG).await, 7);
+}

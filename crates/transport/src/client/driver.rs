@@ -75,14 +75,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             compression: shared.packing.announced(),
             ..Settings::default()
         };
+        // Not with the calls: it is to be the first frame, also where a PING is answered before any call.
+        let mut writing = OutQueue::default();
         if settings != Settings::default() {
-            towpath_codec::put_settings(&mut shared.lock().out.buf, &settings);
+            towpath_codec::put_settings(&mut writing.buf, &settings);
         }
         Driver {
             io,
             shared,
             reader: FrameReader::default(),
-            writing: OutQueue::default(),
+            writing,
             writing_one_way: Vec::new(),
             expect: 0,
             yields: YIELDS,
