@@ -118,7 +118,7 @@ async fn run(data: &[u8]) -> usize {
     sleep(Duration::from_secs(70)).await;
     calls.deadlines_are_kept();
     // Either the peer goes, or the last caller does.
-    let by_peer = calls.all.len() % 2 == 0;
+    let by_peer = calls.all.len().is_multiple_of(2);
     if by_peer {
         pipe.end();
     }

@@ -114,6 +114,6 @@ fn control(payload: &Bytes) {
         put_settings(&mut out, &settings);
         assert_eq!(decode_settings(&out[HEADER_LEN..]), Ok(settings));
     } else {
-        assert!(payload.len() < 8 || (payload.len() - 8) % 6 != 0);
+        assert!(payload.len() < 8 || !(payload.len() - 8).is_multiple_of(6));
     }
 }

@@ -292,7 +292,7 @@ fn read(fed: &[u8], config: &ServerConfig) -> (HashMap<u64, Asked>, HashSet<u64>
                 let call = match decode_request(Bytes::copy_from_slice(payload), &limits) {
                     Ok(call) => Asked {
                         mode: Some(call.request.mode()),
-                        never: call.request.method() == &"never" && !(1..9000).contains(&call.timeout_ms),
+                        never: call.request.method() == "never" && !(1..9000).contains(&call.timeout_ms),
                     },
                     Err(RequestError::Malformed { .. }) => Asked { mode: None, never: false },
                     Err(RequestError::NoId) => break,

@@ -170,7 +170,11 @@ impl fmt::Display for Address {
                 f.write_str(if *tls { "mcps://" } else { "mcp://" })?;
                 if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
             }
-            Place::Path(path) => write!(f, "mcp+unix:{}", path.display()),
+            Place::Path(path) => {
+                // Two slashes in front would be the beginning of a host.
+                let host = if path.as_os_str().as_encoded_bytes().starts_with(b"//") { "//" } else { "" };
+                write!(f, "mcp+unix:{host}{}", path.display())
+            }
         }
     }
 }
@@ -207,6 +211,7 @@ mod tests {
         for (text, path) in [
             ("mcp+unix:/run/a.sock", "/run/a.sock"),
             ("mcp+unix:///run/a.sock", "/run/a.sock"),
+            ("mcp+unix:////run/a.sock", "//run/a.sock"),
             ("mcp+unix:/run/a b%20:1", "/run/a b%20:1"),
         ] {
             let address: Address = text.parse().unwrap();
