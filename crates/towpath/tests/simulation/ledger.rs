@@ -16,6 +16,10 @@ const LATE: Duration = Duration::from_millis(3);
 /// on its way before it.
 const CANCELLED: Duration = Duration::from_millis(250);
 
+/// As long as a call takes at most beside the work, where nothing goes wrong: a connect, two ways of 50 ms, and
+/// large bodies before its own.
+const PROMPT: Duration = Duration::from_millis(700);
+
 #[derive(Clone)]
 pub struct Ledger(Arc<Mutex<Book>>);
 
@@ -252,6 +256,9 @@ fn wrong(record: &Record, plan: &Plan) -> Vec<String> {
     if let Some(deadline) = record.deadline {
         must(*at <= deadline + LATE, "it ended after its deadline");
     }
+    let prompt = Duration::from_millis(if let Work::Late(ms) = call.work { ms.into() } else { 0 }) + PROMPT;
+    let answered = matches!(ending, Ending::Answer | Ending::Fault(_));
+    must(!plan.calm || !answered || *at <= record.issued + prompt, "it waited, and nothing went wrong");
     match ending {
         Ending::Wrong(what) => found.push(format!("it was answered wrongly: {what}")),
         Ending::Cancelled => {}
