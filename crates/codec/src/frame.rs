@@ -97,8 +97,8 @@ impl FrameHeader {
     /// The header as it travels.
     #[inline]
     pub fn to_bytes(self) -> [u8; HEADER_LEN] {
-        let [l0, l1, l2, l3] = self.len.to_be_bytes();
-        [MAGIC[0], MAGIC[1], VERSION, self.kind, l0, l1, l2, l3]
+        const START: u64 = u64::from_be_bytes([MAGIC[0], MAGIC[1], VERSION, 0, 0, 0, 0, 0]);
+        (START | u64::from(self.kind) << 32 | u64::from(self.len)).to_be_bytes()
     }
 }
 

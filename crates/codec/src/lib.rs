@@ -41,6 +41,7 @@ mod control;
 mod error;
 mod frame;
 mod framed;
+mod known;
 mod request;
 mod reserved;
 mod response;
@@ -56,5 +57,6 @@ pub use frame::{
     kind,
 };
 pub use framed::{Frame, FrameCodec, FrameCodecError};
-pub use request::{Compressed, DecodedRequest, Limits, decode_request, put_request_head};
-pub use response::{decode_response, decode_response_with, put_response_head};
+pub use known::KnownMethods;
+pub use request::{Compressed, DecodedRequest, Limits, RequestHead, decode_request, put_request_head};
+pub use response::{ResponseHead, decode_response, decode_response_with, put_response_head};

@@ -2,7 +2,7 @@
 
 use crate::{Compressed, EncodeError, FrameHeader, HEADER_LEN, ResponseError, compress, control, request};
 use bytes::{Buf, Bytes};
-use towpath_core::{CodecId, Response, Status};
+use towpath_core::{CodecId, Metadata, Response, Status};
 
 /// Fixed fields of a RESPONSE or PUSH, its id included.
 const HEAD: usize = 16;
@@ -24,19 +24,92 @@ pub fn put_response_head(
 ) -> Result<(), EncodeError> {
     let metadata = response.metadata().as_wire();
     let (len, metadata_len) = request::lengths(HEAD, metadata.len(), response.body().len())?;
-    let mut head = [0; HEADER_LEN + HEAD];
-    head[..8].copy_from_slice(&FrameHeader { kind, len }.to_bytes());
-    head[8..16].copy_from_slice(&id.to_be_bytes());
-    head[16] = u8::from(response.is_fault());
-    head[17] = response.codec().0;
-    if !response.extensions().is_empty() && response.extensions().get::<Compressed>().is_some() {
-        head[18..20].copy_from_slice(&COMPRESSED.to_be_bytes());
-    }
-    head[20..24].copy_from_slice(&metadata_len.to_be_bytes());
-    out.reserve(head.len() + metadata.len());
-    out.extend_from_slice(&head);
+    // By words, as the head of a request.
+    let extensions = response.extensions();
+    let compressed = !extensions.is_empty() && extensions.get::<Compressed>().is_some();
+    let answer = u64::from(response.is_fault()) << 56
+        | u64::from(response.codec().0) << 48
+        | u64::from(if compressed { COMPRESSED } else { 0 }) << 32
+        | u64::from(metadata_len);
+    out.reserve(HEADER_LEN + HEAD + metadata.len());
+    out.extend_from_slice(&FrameHeader { kind, len }.to_bytes());
+    out.extend_from_slice(&id.to_be_bytes());
+    out.extend_from_slice(&answer.to_be_bytes());
     out.extend_from_slice(metadata);
     Ok(())
+}
+
+/// The fixed fields of a RESPONSE or a PUSH whose structure has been checked: what has to be known before
+/// anything is made of it. [`into_response`](Self::into_response) makes the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// The call; not 0.
+    pub id: u64,
+    /// A result, or a fault.
+    pub status: Status,
+    /// How the body is encoded.
+    pub codec: CodecId,
+    metadata_len: u32,
+    compressed: bool,
+}
+
+impl ResponseHead {
+    /// Reads and checks. A receiver that has announced that it reads compressed bodies says up to how many
+    /// bytes, as they declare it; with `None` such a body is refused.
+    ///
+    /// # Errors
+    /// See [`ResponseError`] for what follows.
+    #[inline]
+    pub fn read(payload: &[u8], compressed_up_to: Option<u32>) -> Result<Self, ResponseError> {
+        let id = control::id(payload).filter(|id| *id != 0).ok_or(ResponseError::NoId)?;
+        let refuse = |why| ResponseError::Malformed { id, why };
+        let Some((head, rest)) = payload.split_first_chunk::<HEAD>() else {
+            return Err(refuse("it is shorter than its fixed fields"));
+        };
+        let [.., status, codec, f0, f1, m0, m1, m2, m3] = *head;
+        let metadata_len = u32::from_be_bytes([m0, m1, m2, m3]);
+        let status = match status {
+            0 => Status::Ok,
+            1 => Status::Fault,
+            _ => return Err(refuse("its status is neither ok nor fault")),
+        };
+        if u64::from(metadata_len) > rest.len() as u64 {
+            return Err(refuse("the length of the metadata does not add up"));
+        }
+        if metadata_len > 0 {
+            request::check_metadata(&rest[..metadata_len as usize]).map_err(refuse)?;
+        }
+        let compressed = u16::from_be_bytes([f0, f1]) & COMPRESSED != 0;
+        if compressed {
+            let Some(max) = compressed_up_to else {
+                return Err(refuse("the body is compressed, which was not announced as readable"));
+            };
+            compress::check(&rest[metadata_len as usize..], max).map_err(refuse)?;
+        }
+        Ok(ResponseHead { id, status, codec: CodecId(codec), metadata_len, compressed })
+    }
+
+    /// The answer. `payload` is what the head was read from; metadata and body are slices of it. One with a
+    /// compressed body has [`Compressed`] in its extensions, and the body still has to be
+    /// [decompressed](crate::decompress).
+    #[inline]
+    pub fn into_response(self, mut payload: Bytes) -> Response {
+        payload.advance(HEAD);
+        let metadata = match self.metadata_len {
+            0 => Metadata::new(),
+            len => Metadata::from_checked(payload.split_to(len as usize)),
+        };
+        let mut response = Response::new(payload);
+        response.set_status(self.status);
+        response.set_codec(self.codec);
+        if self.metadata_len != 0 {
+            *response.metadata_mut() = metadata;
+        }
+        if self.compressed {
+            response.extensions_mut().insert(Compressed);
+        }
+        response
+    }
 }
 
 /// Reads the payload of a RESPONSE or a PUSH: its id and what it says. Its structure is checked here, once;
@@ -49,50 +122,16 @@ pub fn decode_response(payload: Bytes) -> Result<(u64, Response), ResponseError>
     decode_response_with(payload, None)
 }
 
-/// As [`decode_response`], for a receiver that has announced that it reads compressed bodies: up to so many
-/// bytes, as they declare it. Such an answer has [`Compressed`] in its extensions, and its body still has to
-/// be [decompressed](crate::decompress).
+/// As [`decode_response`], for a receiver that has announced that it reads compressed bodies: see
+/// [`ResponseHead::read`].
 ///
 /// # Errors
 /// See [`ResponseError`] for what follows.
 #[inline]
 pub fn decode_response_with(
-    mut payload: Bytes,
+    payload: Bytes,
     compressed_up_to: Option<u32>,
 ) -> Result<(u64, Response), ResponseError> {
-    let id = control::id(&payload).filter(|id| *id != 0).ok_or(ResponseError::NoId)?;
-    let refuse = |why| ResponseError::Malformed { id, why };
-    let Some(head) = payload.first_chunk::<HEAD>() else {
-        return Err(refuse("it is shorter than its fixed fields"));
-    };
-    let [.., status, codec, f0, f1, m0, m1, m2, m3] = *head;
-    let metadata_len = u32::from_be_bytes([m0, m1, m2, m3]);
-    let status = match status {
-        0 => Status::Ok,
-        1 => Status::Fault,
-        _ => return Err(refuse("its status is neither ok nor fault")),
-    };
-    let compressed = u16::from_be_bytes([f0, f1]) & COMPRESSED != 0;
-    if compressed && compressed_up_to.is_none() {
-        return Err(refuse("the body is compressed, which was not announced as readable"));
-    }
-    if HEAD as u64 + u64::from(metadata_len) > payload.len() as u64 {
-        return Err(refuse("the length of the metadata does not add up"));
-    }
-    payload.advance(HEAD);
-    let metadata = match metadata_len {
-        0 => None,
-        len => Some(request::metadata(payload.split_to(len as usize)).map_err(refuse)?),
-    };
-    let mut response = Response::new(payload);
-    response.set_status(status);
-    response.set_codec(CodecId(codec));
-    if let Some(metadata) = metadata {
-        *response.metadata_mut() = metadata;
-    }
-    if compressed {
-        compress::check(response.body(), compressed_up_to.unwrap_or(0)).map_err(refuse)?;
-        response.extensions_mut().insert(Compressed);
-    }
-    Ok((id, response))
+    let head = ResponseHead::read(&payload, compressed_up_to)?;
+    Ok((head.id, head.into_response(payload)))
 }

@@ -19,8 +19,12 @@ impl CodecId {
 }
 
 /// What the caller wants to hear, and when.
+// A whole word, so that `Option<Request>` and its like tell themselves apart by it: they take the field with
+// the most values to spare, and one in the middle of a word makes a copy of the rest slow (it is then read
+// in other pieces than it was written in, and the processor has to wait for its own stores).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
+#[repr(u64)]
 pub enum Mode {
     /// One answer, waited for.
     #[default]
@@ -191,7 +195,9 @@ impl Default for Method {
 }
 
 /// Whether an answer is a result or a fault.
+// A whole word: see `Mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u64)]
 pub enum Status {
     /// The body is the result.
     #[default]

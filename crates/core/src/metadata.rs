@@ -55,13 +55,28 @@ impl Metadata {
 
     /// Takes a block as it arrived. Structure and keys are checked here, once; nothing is copied.
     pub fn try_from_wire(raw: Bytes) -> Result<Self, InvalidMetadata> {
-        let mut rest: &[u8] = &raw;
+        Self::check(&raw)?;
+        Ok(Metadata(raw))
+    }
+
+    /// Whether a block is one: structure and keys.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(raw: &[u8]) -> Result<(), InvalidMetadata> {
+        let mut rest = raw;
         while !rest.is_empty() {
             let (key, _, next) = split_entry(rest).ok_or(InvalidMetadata::Truncated)?;
             check_key(key)?;
             rest = next;
         }
-        Ok(Metadata(raw))
+        Ok(())
+    }
+
+    /// Takes a block that has been [checked](Self::check); of one that was not, entries may be missing.
+    #[inline]
+    pub const fn from_checked(raw: Bytes) -> Self {
+        Metadata(raw)
     }
 
     /// The entries as they travel.

@@ -1,7 +1,18 @@
 //! The name of what is called.
 
 use bytes::Bytes;
-use std::{borrow::Borrow, fmt, str};
+use std::{
+    borrow::Borrow,
+    collections::BTreeSet,
+    fmt, str,
+    sync::{Mutex, PoisonError},
+};
+
+/// Names that are kept for the life of the process, so that a request need not count references to them. A
+/// program has some dozens of methods; the bounds are for what strangers make it learn.
+static INTERNED: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+const MAX_INTERNED: usize = 1024;
+const MAX_INTERNED_LEN: usize = 128;
 
 /// A method name, `Service.Method`: UTF-8, 1 to 65 535 bytes; the last dot divides.
 ///
@@ -47,6 +58,30 @@ impl Method {
         // Nearly all names are ASCII, and short: this look is a fifth of the instructions of `from_utf8`.
         let ascii = bytes.iter().fold(0, |all, byte| all | byte) < 0x80;
         if ascii || str::from_utf8(&bytes).is_ok() { Ok(Method(bytes)) } else { Err(InvalidMethod::NotUtf8) }
+    }
+
+    /// A method from bytes that arrived and are known to be a name; the checks are the caller's. What is not
+    /// UTF-8 after all reads as an empty name.
+    #[inline]
+    pub const fn from_checked(bytes: Bytes) -> Self {
+        Method(bytes)
+    }
+
+    /// The same name, kept for the life of the process: a method that is made of it has no reference count.
+    /// For names that come again and again, such as those of a server's own methods. `None` if the name is
+    /// longer than 128 bytes, or if 1 024 names are kept already.
+    pub fn intern(&self) -> Option<&'static str> {
+        let name = self.as_str();
+        let mut interned = INTERNED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = interned.get(name) {
+            return Some(known);
+        }
+        if interned.len() >= MAX_INTERNED || name.len() > MAX_INTERNED_LEN {
+            return None;
+        }
+        let kept: &'static str = Box::leak(name.into());
+        interned.insert(kept);
+        Some(kept)
     }
 
     /// The whole name.
@@ -151,6 +186,17 @@ mod tests {
         assert_eq!(m.name(), "Place");
         let bare = Method::from_static("Ping");
         assert_eq!((bare.service(), bare.name()), ("", "Ping"));
+    }
+
+    #[test]
+    fn interned_names_are_one_and_bounded() {
+        let name = || Method::from("Interned.Name".to_string()).intern();
+        assert_eq!(name().unwrap(), "Interned.Name");
+        assert!(std::ptr::eq(name().unwrap(), name().unwrap()));
+        assert!(Method::from("x".repeat(129)).intern().is_none());
+        let kept = (0..2000).filter(|i| Method::from(format!("Stranger.{i}")).intern().is_some()).count();
+        assert!(kept < 1024);
+        assert!(name().is_some() && Method::from_static("One.More").intern().is_none());
     }
 
     #[test]

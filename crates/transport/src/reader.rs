@@ -65,14 +65,6 @@ fn give_block(mut block: BytesMut) {
     }
 }
 
-/// The next thing in the stream.
-pub(crate) enum Next {
-    /// A whole frame.
-    Frame(u8, Bytes),
-    /// More has to be read first.
-    More,
-}
-
 /// Splits a stream of bytes into frames.
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
@@ -127,9 +119,10 @@ impl FrameReader {
         self.header.is_some()
     }
 
-    /// The next frame of what has been read.
+    /// The header of the next frame, if all of that frame has been read; its payload is taken next. (Two
+    /// steps, because the two in one value would be copied once more.)
     #[inline]
-    pub(crate) fn next(&mut self, max_payload: u32) -> Result<Next, FrameError> {
+    pub(crate) fn next(&mut self, max_payload: u32) -> Result<Option<FrameHeader>, FrameError> {
         let header = match self.header.take() {
             Some(header) => header,
             None => {
@@ -141,19 +134,24 @@ impl FrameReader {
                 header
             }
         };
-        let len = header.len as usize;
-        if self.buf.len() - self.at < len {
+        if self.buf.len() - self.at < header.len as usize {
             self.header = Some(header);
-            return Ok(Next::More);
+            return Ok(None);
         }
-        let payload = if len <= SMALL {
+        Ok(Some(header))
+    }
+
+    /// The payload of the frame whose header was just [given](Self::next).
+    #[inline]
+    pub(crate) fn payload(&mut self, header: FrameHeader) -> Bytes {
+        let len = header.len as usize;
+        if len <= SMALL {
             self.small(len)
         } else if len <= MEDIUM {
             self.medium(len)
         } else {
             self.large(len)
-        };
-        Ok(Next::Frame(header.kind, payload))
+        }
     }
 
     #[inline]
@@ -218,11 +216,11 @@ impl FrameReader {
     /// A header that is not whole yet may be wrong already, by its magic or its version; a stranger who
     /// sends two bytes and waits should hear so.
     #[cold]
-    fn check_early(&self, max_payload: u32) -> Result<Next, FrameError> {
+    fn check_early(&self, max_payload: u32) -> Result<Option<FrameHeader>, FrameError> {
         let mut head = FrameHeader { kind: towpath_codec::kind::PING, len: 0 }.to_bytes();
         let have = (self.buf.len() - self.at).min(3);
         head[..have].copy_from_slice(&self.buf[self.at..self.at + have]);
-        FrameHeader::parse(&head, max_payload).map(|_| Next::More)
+        FrameHeader::parse(&head, max_payload).map(|_| None)
     }
 }
 
@@ -270,7 +268,8 @@ mod tests {
         while reader.poll_read(&mut io, &mut cx).is_ready() {
             moves += usize::from(reader.buf.as_ptr() != at);
             at = reader.buf.as_ptr();
-            if let Next::Frame(_, payload) = reader.next(len as u32).unwrap() {
+            if let Some(header) = reader.next(len as u32).unwrap() {
+                let payload = reader.payload(header);
                 assert_eq!(payload.len(), len);
             }
         }
@@ -302,8 +301,9 @@ mod tests {
             let mut cx = Context::from_waker(Waker::noop());
             let (mut got, mut kept) = (0usize, Vec::new());
             while reader.poll_read(&mut io, &mut cx).is_ready() {
-                while let Next::Frame(kind, payload) = reader.next(1 << 20).unwrap() {
-                    prop_assert_eq!((kind, payload.len()), (1, sizes[got]));
+                while let Some(header) = reader.next(1 << 20).unwrap() {
+                    let payload = reader.payload(header);
+                    prop_assert_eq!((header.kind, payload.len()), (1, sizes[got]));
                     prop_assert!(payload.iter().all(|byte| *byte == got as u8));
                     if keep >> (got % 64) & 1 == 1 {
                         kept.push((got, payload));

@@ -3,7 +3,7 @@
 use super::Context;
 use pin_project_lite::pin_project;
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::Future,
     mem,
     pin::Pin,
@@ -12,32 +12,88 @@ use std::{
 };
 
 thread_local! {
-    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+    /// Whether a call is handled now, and where its context is. Of its own, so that to ask costs one load.
+    static INSIDE: Cell<Inside> = const { Cell::new(Inside::Nothing) };
+    /// The context, if `INSIDE` says so; else what is left over of one.
+    static CURRENT: RefCell<Context> = const { RefCell::new(Context::new()) };
+    /// What a panic has left.
+    static LAST: Cell<Option<Context>> = const { Cell::new(None) };
+}
+
+/// What this thread is inside of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    /// No call.
+    Nothing,
+    /// A call with nothing to pass on: its context is not copied anywhere.
+    Plain,
+    /// A call; its context has no counted references.
+    Simple,
+    /// A call; its context has fields that are to be dropped when it is left.
+    Whole,
+}
+
+impl Inside {
+    #[inline]
+    fn of(context: &Context) -> Self {
+        if context.rare.is_some() {
+            Inside::Whole
+        } else if context.is_plain() {
+            Inside::Plain
+        } else {
+            Inside::Simple
+        }
+    }
 }
 
 /// Set when the first handler of this process runs; from then on a call without a context is remarkable.
 static SERVES: AtomicBool = AtomicBool::new(false);
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
+/// Whether there is something to inherit.
+#[inline]
+pub(crate) fn has_legacy() -> bool {
+    matches!(INSIDE.get(), Inside::Simple | Inside::Whole)
+}
+
 /// Looks at the current context, if there is one (while a thread is ending there is none).
 pub(crate) fn with_current<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.try_borrow().ok()?.as_ref().map(f)).ok().flatten()
+    match INSIDE.get() {
+        Inside::Nothing => None,
+        Inside::Plain => Some(f(&Context::new())),
+        _ => CURRENT.try_with(|current| current.try_borrow().ok().map(|current| f(&current))).ok().flatten(),
+    }
+}
+
+/// The context of a future, if it has one, while it is not polled; that of its surroundings while it is.
+#[derive(Debug)]
+struct Place {
+    inside: Inside,
+    context: Context,
+}
+
+impl Place {
+    fn of(context: Option<Context>) -> Self {
+        let inside = context.as_ref().map_or(Inside::Nothing, Inside::of);
+        Place { inside, context: context.unwrap_or_default() }
+    }
+
+    fn swap(&mut self) {
+        self.inside = INSIDE.replace(self.inside);
+        let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), &mut self.context));
+    }
 }
 
 /// Swaps a context in; the guard swaps it back, on unwinding too.
-fn swap_in(context: &mut Option<Context>) -> impl Drop + '_ {
-    struct Guard<'a>(&'a mut Option<Context>);
+fn swap_in(place: &mut Place) -> impl Drop + '_ {
+    struct Guard<'a>(&'a mut Place);
     impl Drop for Guard<'_> {
         fn drop(&mut self) {
-            swap(self.0);
+            self.0.swap();
         }
     }
-    swap(context);
-    Guard(context)
-}
-
-fn swap(context: &mut Option<Context>) {
-    let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), context));
+    place.swap();
+    Guard(place)
 }
 
 pin_project! {
@@ -45,7 +101,7 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct InContext<F> {
-        context: Option<Context>,
+        place: Place,
         #[pin]
         future: F,
     }
@@ -56,7 +112,7 @@ impl<F: Future> Future for InContext<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _guard = swap_in(this.context);
+        let _guard = swap_in(this.place);
         this.future.poll(cx)
     }
 }
@@ -72,13 +128,13 @@ impl<F> InContext<F> {
 pub trait Scope: Sized {
     /// Runs the future in this context: calls made inside inherit from it.
     fn with_context(self, context: Context) -> InContext<Self> {
-        InContext { context: Some(context), future: self }
+        InContext { place: Place::of(Some(context)), future: self }
     }
 
     /// Runs the future in the context of the current task, wherever it is polled later: the way to take
     /// it across `tokio::spawn` or into a `JoinSet`.
     fn in_context(self) -> InContext<Self> {
-        InContext { context: with_current(Context::clone), future: self }
+        InContext { place: Place::of(with_current(Context::clone)), future: self }
     }
 }
 
@@ -90,7 +146,7 @@ pub fn scope<F: Future>(context: Context, future: F) -> InContext<F> {
     if !SERVES.load(Relaxed) {
         SERVES.store(true, Relaxed);
     }
-    InContext { context: Some(context), future }
+    InContext { place: Place::of(Some(context)), future }
 }
 
 /// Enters a call's context without making a future of it: what [`scope`] does for one poll. Servers use
@@ -101,56 +157,67 @@ pub fn enter(context: &Context) -> Entered {
     if !SERVES.load(Relaxed) {
         SERVES.store(true, Relaxed);
     }
-    let outer = CURRENT.try_with(|current| {
-        let mut current = current.borrow_mut();
-        match &mut *current {
-            None => {
-                *current = Some(context.clone());
-                None
-            }
-            Some(outer) => Some(mem::replace(outer, context.clone())),
-        }
-    });
-    Entered { outer: outer.unwrap_or_default(), left: false }
+    let inside = Inside::of(context);
+    let outer = INSIDE.replace(inside);
+    if outer != Inside::Nothing {
+        return Entered { outer: Some(Box::new((outer, set_current(context)))) };
+    }
+    if inside != Inside::Plain {
+        let _ = CURRENT.try_with(|current| current.borrow_mut().clone_from(context));
+    }
+    Entered { outer: None }
+}
+
+#[cold]
+fn set_current(context: &Context) -> Context {
+    CURRENT.try_with(|current| current.replace(context.clone())).unwrap_or_default()
 }
 
 /// A context is entered until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it leaves the context at once"]
 pub struct Entered {
-    outer: Option<Context>,
-    left: bool,
+    /// What it was entered from, if that was another context: never so in a server's own task.
+    outer: Option<Box<(Inside, Context)>>,
 }
 
 impl Entered {
     /// Leaves the context, and hands it out.
-    pub fn leave(mut self) -> Context {
-        self.left = true;
-        self.exit().unwrap_or_default()
-    }
-
-    #[inline]
-    fn exit(&mut self) -> Option<Context> {
-        CURRENT
-            .try_with(|current| {
-                let mut current = current.borrow_mut();
-                match self.outer.take() {
-                    None => current.take(),
-                    Some(outer) => current.replace(outer),
-                }
-            })
-            .ok()
-            .flatten()
+    pub fn leave(self) -> Context {
+        with_current(Context::clone).unwrap_or_default()
     }
 }
 
 impl Drop for Entered {
     #[inline]
     fn drop(&mut self) {
-        if !self.left {
-            self.exit();
+        if std::thread::panicking() {
+            keep_last();
+        }
+        match self.outer.take() {
+            None if INSIDE.get() != Inside::Whole => INSIDE.set(Inside::Nothing),
+            outer => exit(outer),
         }
     }
+}
+
+#[cold]
+fn exit(outer: Option<Box<(Inside, Context)>>) {
+    let (inside, outer) = outer.map_or_else(|| (Inside::Nothing, Context::new()), |outer| *outer);
+    set_current(&outer);
+    INSIDE.set(inside);
+}
+
+#[cold]
+fn keep_last() {
+    LAST.set(with_current(Context::clone));
+}
+
+/// The context that a panic has [left](Entered) on this thread, for who has caught the panic and wants to
+/// say whose it was.
+#[cold]
+pub fn last() -> Context {
+    LAST.take().unwrap_or_default()
 }
 
 /// Whether a handler has run in this process.
@@ -161,7 +228,7 @@ pub fn in_server() -> bool {
 /// Runs work that belongs to no call (a refresh, a timer): its calls have no context, on purpose, and
 /// are not reported.
 pub fn background<F: Future>(future: F) -> InContext<F> {
-    InContext { context: Some(Context::new()), future }
+    InContext { place: Place::of(Some(Context::new())), future }
 }
 
 /// Spawns on the current tokio runtime, in the context of the current task: `tokio::spawn` that keeps

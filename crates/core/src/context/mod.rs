@@ -4,7 +4,9 @@ mod current;
 mod trace;
 
 pub(crate) use current::with_current;
-pub use current::{Entered, InContext, Scope, background, enter, in_server, report_missing, scope, spawn};
+pub use current::{
+    Entered, InContext, Scope, background, enter, in_server, last, report_missing, scope, spawn,
+};
 pub use trace::{SpanId, TraceContext, TraceId};
 
 use bytes::Bytes;
@@ -52,10 +54,14 @@ pub struct EndpointId(pub u64);
 pub struct Context {
     deadline: Option<Instant>,
     stamp: Option<Instant>,
-    trace: Option<TraceContext>,
-    attempt: u16,
-    priority: Priority,
+    /// In halves, and all zero for none: a context is copied with every call, and an `Option` of a
+    /// `u128` would take half as much room again.
+    trace_id: [u64; 2],
+    span_id: u64,
+    trace_flags: u8,
     idempotent: bool,
+    priority: Priority,
+    attempt: u16,
     /// Fields that few calls have, so that the others need not carry their size.
     rare: Option<Arc<Rare>>,
 }
@@ -119,6 +125,23 @@ impl Field {
 }
 
 impl Rare {
+    #[cold]
+    fn child(&self) -> Option<Arc<Rare>> {
+        let passes = self.session_id.is_some()
+            || self.tracestate.is_some()
+            || self.baggage.is_some()
+            || self.trace_text.is_some();
+        passes.then(|| {
+            Arc::new(Rare {
+                session_id: self.session_id.clone(),
+                tracestate: self.tracestate.clone(),
+                baggage: self.baggage.clone(),
+                trace_text: self.trace_text.clone(),
+                ..Rare::default()
+            })
+        })
+    }
+
     fn field(&self, field: Field) -> &Option<Bytes> {
         match field {
             Field::AffinityKey => &self.affinity_key,
@@ -150,10 +173,12 @@ impl Context {
         Context {
             deadline: None,
             stamp: None,
-            trace: None,
-            attempt: 0,
-            priority: Priority(4),
+            trace_id: [0; 2],
+            span_id: 0,
+            trace_flags: 0,
             idempotent: false,
+            priority: Priority(4),
+            attempt: 0,
             rare: None,
         }
     }
@@ -165,34 +190,27 @@ impl Context {
     /// priority, the session, and the attempt number (a call below a retry knows that it is one, so that
     /// retries do not multiply down a chain). Not passed on are what belongs to one call only: the clock
     /// reading, idempotency and its key, the affinity key, the credential, and the endpoints tried.
+    #[inline]
     pub fn inherit() -> Self {
+        if current::has_legacy() { Self::inherited() } else { Self::new() }
+    }
+
+    fn inherited() -> Self {
         current::with_current(Context::child).unwrap_or_default()
     }
 
     /// What a call below this one inherits: see [`Context::inherit`].
     pub fn child(&self) -> Self {
-        let rare = self.rare.as_deref().and_then(|rare| {
-            let passes = rare.session_id.is_some()
-                || rare.tracestate.is_some()
-                || rare.baggage.is_some()
-                || rare.trace_text.is_some();
-            passes.then(|| {
-                Arc::new(Rare {
-                    session_id: rare.session_id.clone(),
-                    tracestate: rare.tracestate.clone(),
-                    baggage: rare.baggage.clone(),
-                    trace_text: rare.trace_text.clone(),
-                    ..Rare::default()
-                })
-            })
-        });
+        let rare = self.rare.as_deref().and_then(Rare::child);
         Context {
             deadline: self.deadline,
             stamp: None,
-            trace: self.trace,
-            attempt: self.attempt,
-            priority: self.priority,
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            trace_flags: self.trace_flags,
             idempotent: false,
+            priority: self.priority,
+            attempt: self.attempt,
             rare,
         }
     }
@@ -238,20 +256,36 @@ impl Context {
     /// The trace and the span that the call belongs to.
     #[inline]
     pub fn trace(&self) -> Option<TraceContext> {
-        self.trace
+        let [high, low] = self.trace_id;
+        if high | low == 0 {
+            return None;
+        }
+        Some(TraceContext {
+            trace_id: TraceId(u128::from(high) << 64 | u128::from(low)),
+            span_id: SpanId(self.span_id),
+            flags: self.trace_flags,
+        })
     }
 
-    /// Sets the trace and the span.
+    /// Sets the trace and the span. A trace id of zero is none, as W3C has it.
     #[inline]
     pub fn set_trace(&mut self, trace: Option<TraceContext>) {
-        self.trace = trace;
+        match trace {
+            Some(trace) => {
+                let id = trace.trace_id.0;
+                self.trace_id = [(id >> 64) as u64, id as u64];
+                self.span_id = trace.span_id.0;
+                self.trace_flags = trace.flags;
+            }
+            None => (self.trace_id, self.span_id, self.trace_flags) = ([0; 2], 0, 0),
+        }
     }
 
     /// The trace id as text: W3C's 32 digits, or the foreign one as it came; `None` without a trace.
     pub fn trace_id_text(&self) -> Option<String> {
         match self.field(Field::TraceText) {
             Some(text) => Some(String::from_utf8_lossy(text).into_owned()),
-            None => self.trace.map(|trace| trace.trace_id.to_string()),
+            None => self.trace().map(|trace| trace.trace_id.to_string()),
         }
     }
 
@@ -307,6 +341,16 @@ impl Context {
         }
     }
 
+    /// Whether there is nothing in it that a call below would inherit, or that goes into a frame.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.deadline.is_none()
+            && self.trace_id == [0; 2]
+            && self.attempt == 0
+            && self.priority == Priority(4)
+            && self.rare.is_none()
+    }
+
     /// The endpoints that earlier attempts of this call went to.
     pub fn tried(&self) -> &[EndpointId] {
         self.rare.as_deref().map_or(&[], |rare| &rare.tried)
@@ -326,7 +370,7 @@ impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Context");
         out.field("deadline", &self.deadline)
-            .field("trace", &self.trace)
+            .field("trace", &self.trace())
             .field("attempt", &self.attempt)
             .field("priority", &self.priority.0)
             .field("idempotent", &self.idempotent);
@@ -414,6 +458,6 @@ mod tests {
 
     #[test]
     fn it_is_small() {
-        assert!(size_of::<Context>() <= 96, "{}", size_of::<Context>());
+        assert!(size_of::<Context>() <= 72, "{}", size_of::<Context>());
     }
 }

@@ -5,13 +5,7 @@ use super::{
     shared::{Shared, State},
     table::{Outcome, Phase, Slot},
 };
-use crate::{
-    alarm::Alarm,
-    config::ClientConfig,
-    farewell::Farewell,
-    out::OutQueue,
-    reader::{FrameReader, Next},
-};
+use crate::{alarm::Alarm, config::ClientConfig, farewell::Farewell, out::OutQueue, reader::FrameReader};
 use std::{
     future::Future,
     mem,
@@ -24,8 +18,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use towpath_codec::{GoAway, GoAwayReason, ResponseError, Settings, kind};
-use towpath_core::{Error, ErrorKind, Processed, Response};
+use towpath_codec::{GoAway, GoAwayReason, ResponseError, ResponseHead, Settings, kind};
+use towpath_core::{Error, ErrorKind, Processed, Response, Status};
 
 /// How often the driver lets callers run before it flushes, when it expects more of them to call.
 const YIELDS: u8 = 3;
@@ -150,18 +144,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Takes in all whole frames, under one lock.
     fn frames(&mut self, now: Instant) -> Result<(), End> {
         let mut state = self.shared.lock();
-        loop {
-            let (kind, payload) = match self.reader.next(self.max_payload) {
-                Ok(Next::Frame(kind, payload)) => (kind, payload),
-                Ok(Next::More) => break,
-                Err(error) => return Err(error.into()),
-            };
-            match kind {
+        while let Some(header) = self.reader.next(self.max_payload)? {
+            let payload = self.reader.payload(header);
+            match header.kind {
                 kind::RESPONSE | kind::PUSH => {
                     let compressed = self.shared.packing.reads().then_some(self.max_payload);
-                    let decoded = towpath_codec::decode_response_with(payload, compressed);
-                    let id = match &decoded {
-                        Ok((id, _)) | Err(ResponseError::Malformed { id, .. }) => *id,
+                    let read = ResponseHead::read(&payload, compressed);
+                    let id = match &read {
+                        Ok(head) => head.id,
+                        Err(ResponseError::Malformed { id, .. }) => *id,
                         Err(error @ ResponseError::NoId) => {
                             return Err(End::Violation(GoAwayReason::Malformed, error.to_string()));
                         }
@@ -170,19 +161,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     let Some(slot) = state.table.get(id).filter(|slot| slot.awaits_answer()) else {
                         continue;
                     };
-                    match (kind, slot.is_async) {
+                    match (header.kind, slot.is_async) {
                         // Not what was asked for; the call's deadline will tell.
                         (kind::PUSH, false) => continue,
                         // A result is as good as the acceptance before it. A fault without one is a refusal.
                         (kind::PUSH, true) => slot.phase = Phase::Accepted,
-                        (_, true) if matches!(&decoded, Ok((_, response)) if !response.is_fault()) => {
+                        (_, true) if matches!(&read, Ok(head) if head.status == Status::Ok) => {
                             slot.phase = Phase::Accepted;
                         }
                         _ => {}
                     }
                     slot.deadline = None;
-                    slot.outcome = Some(match decoded {
-                        Ok((_, mut response)) => {
+                    slot.outcome = Some(match read {
+                        Ok(head) => {
+                            let mut response = head.into_response(payload);
                             response.set_completed(now);
                             Ok(response)
                         }
@@ -235,7 +227,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 _ => {
                     return Err(End::Violation(
                         GoAwayReason::Malformed,
-                        format!("frame type {kind:#04x} from a callee"),
+                        format!("frame type {:#04x} from a callee", header.kind),
                     ));
                 }
             }

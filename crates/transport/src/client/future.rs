@@ -2,14 +2,14 @@
 
 use super::{
     outcome::Outcome,
-    shared::{Handle, Ping, Shared, Started, keep, wake},
+    shared::{self, Handle, Ping, Shared, Started, keep, wake},
     table::Phase,
 };
 use crate::{compression, fault};
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, MutexGuard},
     task::{Context, Poll},
     time::Duration,
 };
@@ -57,81 +57,93 @@ impl ResponseFuture {
     }
 }
 
+/// A call that was sent and has no answer; or an acceptance instead of one.
+#[cold]
+fn poll_unanswered(
+    shared: &Arc<Handle>,
+    mut state: MutexGuard<'_, shared::State>,
+    id: u64,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response, Error>> {
+    let Some(slot) = state.table.get(id) else {
+        drop(state);
+        return Poll::Ready(Err(after_the_end(shared)));
+    };
+    if slot.phase != Phase::Accepted {
+        keep(&mut slot.waker, cx.waker());
+        return Poll::Pending;
+    }
+    // Accepted: the slot goes over to the outcome, a future of its own; unless that is there already.
+    let outcome = state.table.fetch_accepted(id);
+    let next = if outcome.is_some() { shared.next_in_line(&mut state) } else { None };
+    drop(state);
+    wake(next);
+    let outcome = match outcome {
+        None => Outcome::new(shared.clone(), id),
+        Some(outcome) => Outcome::ready(shared.clone(), outcome),
+    };
+    let mut response = Response::default();
+    outcome.put(&mut response);
+    Poll::Ready(Ok(response))
+}
+
+fn after_the_end(shared: &Shared) -> Error {
+    shared.error(ErrorKind::Cancelled).because("the future was polled after its end")
+}
+
 impl Future for ResponseFuture {
     type Output = Result<Response, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        loop {
-            match this.state {
-                State::Start => {
-                    this.state = State::Done;
-                    if this.shared.packing.is_on()
-                        && let Some(request) = &mut this.request
-                    {
-                        this.shared.packing.pack_request(request);
-                    }
-                    match this.shared.start(&this.request, cx.waker()) {
-                        // The waker is in the table: there is nothing to look at yet.
-                        Ok(Started::Sent(id)) => {
-                            this.state = State::Sent(id);
-                            return Poll::Pending;
-                        }
-                        Ok(Started::Queued(id)) => {
-                            this.state = State::Queued(id);
-                            return Poll::Pending;
-                        }
-                        Err(error) => return Poll::Ready(Err(error)),
-                    }
+        match this.state {
+            State::Start => {
+                this.state = State::Done;
+                if this.shared.packing.is_on()
+                    && let Some(request) = &mut this.request
+                {
+                    this.shared.packing.pack_request(request);
                 }
-                State::Queued(id) => match this.shared.poll_queued(id, &this.request, cx.waker()) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(id)) => {
+                match this.shared.start(&this.request, cx.waker()) {
+                    // The waker is in the table: there is nothing to look at yet.
+                    Ok(Started::Sent(id)) => {
                         this.state = State::Sent(id);
-                        return Poll::Pending;
+                        Poll::Pending
                     }
-                    Poll::Ready(Err(error)) => {
-                        this.state = State::Done;
-                        return Poll::Ready(Err(error));
+                    Ok(Started::Queued(id)) => {
+                        this.state = State::Queued(id);
+                        Poll::Pending
                     }
-                },
-                State::Sent(id) => {
-                    let mut state = this.shared.lock();
-                    let Some(slot) = state.table.get(id) else {
-                        this.state = State::Done;
-                        continue;
-                    };
-                    if slot.outcome.is_none() {
-                        if slot.phase != Phase::Accepted {
-                            keep(&mut slot.waker, cx.waker());
-                            return Poll::Pending;
-                        }
-                        // Accepted: the slot goes over to the outcome, a future of its own.
-                        drop(state);
-                        this.state = State::Done;
-                        let mut response = Response::default();
-                        Outcome::new(this.shared.clone(), id).put(&mut response);
-                        return Poll::Ready(Ok(response));
-                    }
-                    let accepted = slot.phase == Phase::Accepted;
-                    let Some(outcome) = state.table.fetch(id) else { return Poll::Pending };
-                    let next = this.shared.next_in_line(&mut state);
-                    drop(state);
-                    wake(next);
-                    this.state = State::Done;
-                    if accepted {
-                        // Accepted and already done.
-                        let mut response = Response::default();
-                        Outcome::ready(this.shared.clone(), outcome).put(&mut response);
-                        return Poll::Ready(Ok(response));
-                    }
-                    return Poll::Ready(fault::sort(outcome, &this.shared.peer));
-                }
-                State::Done => {
-                    let error = this.shared.error(ErrorKind::Cancelled);
-                    return Poll::Ready(Err(error.because("the future was polled after its end")));
+                    Err(error) => Poll::Ready(Err(error)),
                 }
             }
+            State::Queued(id) => match this.shared.poll_queued(id, &this.request, cx.waker()) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(id)) => {
+                    this.state = State::Sent(id);
+                    Poll::Pending
+                }
+                Poll::Ready(Err(error)) => {
+                    this.state = State::Done;
+                    Poll::Ready(Err(error))
+                }
+            },
+            State::Sent(id) => {
+                let mut state = this.shared.lock();
+                let Some(outcome) = state.table.fetch(id) else {
+                    let polled = poll_unanswered(&this.shared, state, id, cx);
+                    if polled.is_ready() {
+                        this.state = State::Done;
+                    }
+                    return polled;
+                };
+                let next = this.shared.next_in_line(&mut state);
+                drop(state);
+                wake(next);
+                this.state = State::Done;
+                Poll::Ready(fault::sort(outcome, &this.shared.peer))
+            }
+            State::Done => Poll::Ready(Err(after_the_end(&this.shared))),
         }
     }
 }

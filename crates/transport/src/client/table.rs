@@ -225,15 +225,28 @@ impl Table {
         Some((phase, outcome))
     }
 
-    /// Frees the slot of a call that has its outcome, and hands that out.
+    /// Frees the slot of a call that has its outcome, and hands that out; not of one that was accepted.
     #[inline]
     pub(crate) fn fetch(&mut self, id: u64) -> Option<Outcome> {
+        let index = (id & INDEX_MASK) as usize;
+        let slot = self.slots.get_mut(index).filter(|slot| slot.id == id && slot.outcome.is_some())?;
+        match slot.phase {
+            Phase::Accepted => return None,
+            Phase::Refused => {}
+            _ => self.taken -= 1,
+        }
+        slot.phase = Phase::Vacant;
+        self.free.push(index as u32);
+        slot.outcome.take()
+    }
+
+    /// The same for one that was accepted.
+    pub(crate) fn fetch_accepted(&mut self, id: u64) -> Option<Outcome> {
         let slot = self.get(id)?;
         let outcome = slot.outcome.take()?;
-        let waited = slot.phase == Phase::Refused;
         slot.phase = Phase::Vacant;
         self.free.push((id & INDEX_MASK) as u32);
-        self.taken -= usize::from(!waited);
+        self.taken -= 1;
         Some(outcome)
     }
 

@@ -64,6 +64,19 @@ impl<S: Service<Request>> Place<S> {
         self.0.as_mut().set(Some(call));
     }
 
+    /// A poll of a call that is running. Its error is left as it is: to make another of it would copy the
+    /// answer.
+    #[inline]
+    pub(crate) fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response, S::Error>>
+    where
+        S: Service<Request, Response = Response>,
+    {
+        match self.0.as_mut().as_pin_mut().map(CallFuture::project) {
+            Some(CallProj::Running { future }) => future.poll(cx),
+            _ => Poll::Pending,
+        }
+    }
+
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.0.as_mut().set(None);

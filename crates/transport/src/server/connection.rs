@@ -11,8 +11,8 @@ use tokio::{
     time::Instant,
 };
 use tower_service::Service;
-use towpath_codec::{ControlError, FrameError, GoAway, GoAwayReason, Settings};
-use towpath_core::{BoxError, Extensions, Request, Response};
+use towpath_codec::{ControlError, FrameError, GoAway, GoAwayReason, KnownMethods, Settings};
+use towpath_core::{BoxError, CodecId, Extensions, Mode, Request, Response};
 
 /// Serves one connection; a future to be spawned or awaited. It ends with the connection.
 ///
@@ -42,6 +42,9 @@ pub struct ServerConnection<T, S: Service<Request>> {
     pub(super) outstanding: usize,
     /// The highest call id seen.
     pub(super) last_id: u64,
+    pub(super) known: KnownMethods,
+    /// The call that is begun at this moment: a panic is its own.
+    pub(super) begun: Option<Begun>,
     /// The caller has said that it makes no more calls: the end of its stream is no death.
     pub(super) caller_done: bool,
     pub(super) times: Times,
@@ -59,6 +62,14 @@ pub(super) enum Stage {
         server: bool,
     },
     Ending(Farewell),
+}
+
+/// What is needed to answer a call whose request is gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) id: u64,
+    pub(super) mode: Mode,
+    pub(super) codec: CodecId,
 }
 
 /// Since when what has been so; the alarm looks through them.
@@ -136,6 +147,8 @@ where
             peer_max_payload: towpath_codec::DEFAULT_MAX_PAYLOAD,
             outstanding: 0,
             last_id: 0,
+            known: KnownMethods::new(),
+            begun: None,
             caller_done: false,
             times: Times {
                 last_read: now,

@@ -4,10 +4,10 @@ use super::{
     answer,
     connection::{End, ServerConnection, Stage, malformed},
 };
-use crate::reader::Next;
 use bytes::Bytes;
 use std::{
     mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     task::{self, Poll},
     time::Duration,
 };
@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 use tower_service::Service;
-use towpath_codec::{Limits, RequestError, kind};
+use towpath_codec::{Limits, RequestError, RequestHead, kind};
 use towpath_core::{BoxError, CodecId, Error, ErrorKind, Mode, Processed, Request, Response};
 
 /// As much has to come of a frame that is half read within the stall timeout: a slow peer may be slow, but
@@ -89,10 +89,13 @@ where
         // A call's time counts from its header, which may have come in an earlier read.
         let mut arrival = self.times.header.take().unwrap_or(now);
         let mut count = 0usize;
-        while let Next::Frame(kind, payload) = self.reader.next(self.config.max_payload)? {
-            count += 1;
-            self.frame(kind, payload, arrival, count > 1 || arrival != now)?;
-            arrival = now;
+        // One guard for all that has arrived together: what a handler's panic ends is its own call.
+        loop {
+            let taken = catch_unwind(AssertUnwindSafe(|| self.take_frames(now, &mut arrival, &mut count)));
+            match taken {
+                Ok(taken) => break taken?,
+                Err(panic) => self.recover(&*panic)?,
+            }
         }
         if self.reader.has_header() {
             self.times.header = Some(arrival);
@@ -110,6 +113,17 @@ where
                 Some((now, 0))
             }
         };
+        Ok(())
+    }
+
+    #[inline]
+    fn take_frames(&mut self, now: Instant, arrival: &mut Instant, count: &mut usize) -> Result<(), End> {
+        while let Some(header) = self.reader.next(self.config.max_payload)? {
+            *count += 1;
+            let arrival = mem::replace(arrival, now);
+            let payload = self.reader.payload(header);
+            self.frame(header.kind, payload, arrival, *count > 1 || arrival != now)?;
+        }
         Ok(())
     }
 
@@ -161,19 +175,16 @@ where
         }
     }
 
+    #[inline]
     pub(super) fn request(&mut self, payload: Bytes, arrival: Instant, waited: bool) -> Result<(), End> {
-        let bytes = payload.len();
-        // Where a malformed request says how it speaks: a fault is answered in kind.
-        let codec = payload.get(12).map_or(CodecId::JSON, |codec| CodecId(*codec));
         let limits = Limits {
             max_metadata: self.config.max_metadata,
             allow_compressed: self.shared.packing.reads(),
             max_body: self.config.max_payload,
         };
-        // A request is a few hundred bytes: it stays where it is until the service takes it.
-        let mut decoded = towpath_codec::decode_request(payload, &limits);
-        let id = match &decoded {
-            Ok(decoded) => decoded.id,
+        let read = RequestHead::read(&payload, &limits, &self.known);
+        let id = match &read {
+            Ok(head) => head.id,
             Err(RequestError::Malformed { id, .. }) => *id,
             Err(RequestError::NoId) => return Err(malformed("REQUEST without a call id")),
         };
@@ -182,37 +193,45 @@ where
         }
         self.last_id = id;
         self.times.last_call = arrival;
-        let call = match &mut decoded {
-            Ok(call) => call,
+        let head = match read {
+            Ok(head) => head,
             Err(error) => {
-                let error = Error::new(ErrorKind::Malformed).because(error.to_string());
-                self.put(id, &answer::refusal(&error, codec, None), codec);
+                self.malformed_request(id, &payload, &error);
                 return Ok(());
             }
         };
-        if call.timeout_ms > 0 {
-            let deadline = arrival + Duration::from_millis(call.timeout_ms.into());
-            call.request.context_mut().set_deadline(Some(deadline));
-            call.request.context_mut().set_stamp(Some(arrival));
+        let mut deadline = None;
+        if head.timeout_ms > 0 {
+            let at = arrival + Duration::from_millis(head.timeout_ms.into());
+            deadline = Some(at);
             // Its own arrival, or the work before it in the same read, may have used up its time.
-            if waited && Instant::now() >= deadline {
+            if waited && Instant::now() >= at {
                 let error = Error::new(ErrorKind::DeadlineExceeded)
                     .with_processed(Processed::No)
                     .because("it had passed before the work could begin");
-                self.refuse_call(id, &call.request, &error);
+                self.refuse_call(head, payload, &error);
                 return Ok(());
             }
         }
         if let Some(kind) = self.refusal() {
-            self.refuse_call(id, &call.request, &Error::new(kind));
+            self.refuse_call(head, payload, &Error::new(kind));
             return Ok(());
         }
-        if !call.request.extensions().is_empty() {
-            self.unpack(id, mem::take(&mut call.request), bytes);
+        let due = deadline.map(|at| (at, arrival));
+        if head.is_compressed() {
+            self.unpack(head, payload, due);
             return Ok(());
         }
-        self.dispatch(id, &mut decoded, bytes);
+        self.dispatch(head, payload, due);
         Ok(())
+    }
+
+    #[cold]
+    fn malformed_request(&mut self, id: u64, payload: &[u8], error: &RequestError) {
+        // Where a malformed request says how it speaks: a fault is answered in kind.
+        let codec = payload.get(12).map_or(CodecId::JSON, |codec| CodecId(*codec));
+        let error = Error::new(ErrorKind::Malformed).because(error.to_string());
+        self.put(id, &answer::refusal(&error, codec, None), codec);
     }
 
     /// Why no call is taken now, if so.
@@ -230,9 +249,11 @@ where
     }
 
     #[cold]
-    pub(super) fn refuse_call(&mut self, id: u64, request: &Request, error: &Error) {
-        if request.mode() != Mode::OneWay {
-            self.put(id, &answer::refusal(error, request.codec(), Some(request.context())), request.codec());
+    fn refuse_call(&mut self, head: RequestHead, payload: Bytes, error: &Error) {
+        let (id, codec) = (head.id, head.codec);
+        if head.mode != Mode::OneWay {
+            let request = head.into_request(payload);
+            self.put(id, &answer::refusal(error, codec, Some(request.context())), codec);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Compressed bodies on their way in and out, aside from the connection's own task.
 
-use super::{answer, call::CallFuture, connection::ServerConnection, shared::Call};
+use super::{answer, call::CallFuture, connection::ServerConnection, shared::Call, work::arrived};
 use crate::compression::unpack_request;
+use bytes::Bytes;
 use std::{
     future::Future,
     mem,
@@ -11,9 +12,10 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::{JoinHandle, spawn_blocking},
+    time::Instant,
 };
 use tower_service::Service;
-use towpath_codec::kind;
+use towpath_codec::{Compressed, RequestHead, kind};
 use towpath_core::{Acceptance, BoxError, CodecId, Error, ErrorKind, Mode, Request, Response};
 
 /// Bodies above this size are not compressed or decompressed where others wait for it.
@@ -54,7 +56,13 @@ where
     /// Begins a call whose body is compressed, in a task of its own. What comes out of it counts as held
     /// from here on: a peer cannot make this side hold more by compressing.
     #[cold]
-    pub(super) fn unpack(&mut self, id: u64, mut request: Request, bytes: usize) {
+    pub(super) fn unpack(&mut self, head: RequestHead, payload: Bytes, due: Option<(Instant, Instant)>) {
+        let (id, bytes) = (head.id, payload.len());
+        let mut request = arrived(head, payload, due);
+        if !self.extensions.is_empty() {
+            *request.extensions_mut() = self.extensions.clone();
+            request.extensions_mut().insert(Compressed);
+        }
         let (mode, codec, context) = (request.mode(), request.codec(), request.context().clone());
         let len = towpath_codec::declared_len(request.body()).unwrap_or(0) as usize;
         let held = self.shared.lock().held;

@@ -3,25 +3,26 @@
 use super::{
     answer,
     call::{Aside, CallFuture, Place, panicked},
-    connection::ServerConnection,
+    connection::{Begun, End, ServerConnection},
     shared::Call,
 };
+use bytes::Bytes;
 use std::{
+    any::Any,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     task::{self, Poll, Waker},
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 use tower_service::Service;
-use towpath_codec::{DecodedRequest, RequestError, kind};
+use towpath_codec::{RequestHead, kind};
 use towpath_core::{
     Acceptance, BoxError, CodecId, Context, Mode, Request, Response,
     context::{self, Scope},
 };
-
-/// A request stays where it was decoded until the service takes it.
-pub(super) type Decoded = Result<DecodedRequest, RequestError>;
 
 impl<T, S> ServerConnection<T, S>
 where
@@ -38,12 +39,13 @@ where
 
     /// Lets the service begin. What is done at once is answered at once.
     #[inline]
-    pub(super) fn dispatch(&mut self, id: u64, decoded: &mut Decoded, bytes: usize) {
-        let Ok(DecodedRequest { request, .. }) = decoded else { return };
+    pub(super) fn dispatch(&mut self, head: RequestHead, payload: Bytes, due: Option<(Instant, Instant)>) {
+        let (id, mode, codec, bytes) = (head.id, head.mode, head.codec, payload.len());
+        let known = head.is_known();
+        let mut request = arrived(head, payload, due);
         if !self.extensions.is_empty() {
             *request.extensions_mut() = self.extensions.clone();
         }
-        let (mode, codec) = (request.mode(), request.codec());
         let of = |context: Context| Call { mode, codec, accepted: false, context, bytes, task: None };
         if mode == Mode::Async {
             // It stands in the table from the beginning: its acceptance may come at any time.
@@ -51,34 +53,77 @@ where
             request.extensions_mut().insert(Acceptance::new(move || shared.accept(id)));
             self.enter(id, of(request.context().clone()));
         }
+        let learn = if known { None } else { Some(request.method().clone()) };
         let entered = context::enter(request.context());
-        let (place, service) = (&mut self.place, &mut self.service);
-        let result = match catch_unwind(AssertUnwindSafe(|| begin(place, service, decoded))) {
-            Ok(Poll::Ready(result)) => result,
-            Ok(Poll::Pending) => return self.move_aside(id, of(entered.leave())),
-            Err(panic) => {
-                self.service = self.origin.clone();
-                Err(panicked(&*panic))
-            }
+        self.begun = Some(Begun { id, mode, codec });
+        let Poll::Ready(result) = self.begin(request) else {
+            self.begun = None;
+            return self.move_aside(id, of(entered.leave()));
         };
-        // What a destructor does is the user's code as well.
-        if catch_unwind(AssertUnwindSafe(|| self.place.clear())).is_err() {
-            self.place = Place::new();
-        }
         match mode {
             // By reference: a response is large, and has been moved often enough.
             Mode::Unary => match &result {
-                Ok(response) => self.put(id, response, codec),
+                Ok(response) => {
+                    self.put(id, response, codec);
+                    if let Some(method) = learn.filter(|_| !response.is_fault()) {
+                        self.known.learn(&method);
+                    }
+                }
                 Err(_) => {
                     let context = entered.leave();
                     if let Err(error) = result {
-                        self.put(id, &answer::guarded(error, codec, Some(&context)), codec);
+                        self.put(id, &answer::guarded(error.into(), codec, Some(&context)), codec);
                     }
                 }
             },
-            Mode::Async => self.shared.finish(id, result),
+            Mode::Async => self.shared.finish(id, result.map_err(Into::into)),
             _ => {}
         }
+        // It is answered: a panic of what is dropped now, a user's code as well, is nobody's.
+        self.begun = None;
+        self.place.clear();
+    }
+
+    /// The first poll of a call, by nobody's waker: if it is pending, its own task polls it again.
+    #[inline]
+    fn begin(&mut self, request: Request) -> Poll<Result<Response, S::Error>> {
+        let mut cx = task::Context::from_waker(Waker::noop());
+        self.place.set(match self.service.poll_ready(&mut cx) {
+            Poll::Ready(Ok(())) => CallFuture::Running { future: self.service.call(request) },
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            // The clone that waits for its turn goes with the call, so that its turn is not lost.
+            Poll::Pending => {
+                let fresh = self.service.clone();
+                let service = mem::replace(&mut self.service, fresh);
+                CallFuture::Unready { service, request: Some(request) }
+            }
+        });
+        self.place.poll_running(&mut cx)
+    }
+
+    /// A handler has panicked: its caller is told, and the next call meets a service that has not. An error
+    /// ends the connection.
+    #[cold]
+    pub(super) fn recover(&mut self, panic: &(dyn Any + Send)) -> Result<(), End> {
+        let error = panicked(panic);
+        if let Some(Begun { id, mode, codec }) = self.begun.take() {
+            match mode {
+                Mode::Unary => {
+                    self.put(id, &answer::guarded(error, codec, Some(&context::last())), codec);
+                }
+                Mode::Async => self.shared.finish(id, Err(error)),
+                _ => {}
+            }
+        }
+        // What is left of the call, and of the service, is a user's, and may panic again.
+        let place = mem::replace(&mut self.place, Place::new());
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(place)));
+        let renewed = catch_unwind(AssertUnwindSafe(|| self.service = self.origin.clone()));
+        if renewed.is_err() {
+            tracing::error!("a service panicked while it was replaced: its connection is closed");
+            return Err(End::Finished);
+        }
+        Ok(())
     }
 
     pub(super) fn enter(&mut self, id: u64, call: Call) {
@@ -104,25 +149,13 @@ where
     }
 }
 
-/// The first poll of a call, by nobody's waker: if it is pending, its own task polls it again.
+/// The request that has arrived; `due` is its deadline, and when its header was there.
 #[inline]
-fn begin<S>(place: &mut Place<S>, service: &mut S, decoded: &mut Decoded) -> Poll<Result<Response, BoxError>>
-where
-    S: Service<Request, Response = Response, Error: Into<BoxError>> + Clone,
-{
-    let mut cx = task::Context::from_waker(Waker::noop());
-    let ready = service.poll_ready(&mut cx);
-    let Ok(DecodedRequest { request, .. }) = mem::replace(decoded, Err(RequestError::NoId)) else {
-        return Poll::Pending;
-    };
-    place.set(match ready {
-        Poll::Ready(Ok(())) => CallFuture::Running { future: service.call(request) },
-        Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-        // The clone that waits for its turn goes with the call, so that its turn is not lost.
-        Poll::Pending => {
-            let fresh = service.clone();
-            CallFuture::Unready { service: mem::replace(service, fresh), request: Some(request) }
-        }
-    });
-    Pin::new(place).poll(&mut cx)
+pub(super) fn arrived(head: RequestHead, payload: Bytes, due: Option<(Instant, Instant)>) -> Request {
+    let mut request = head.into_request(payload);
+    if let Some((deadline, arrival)) = due {
+        request.context_mut().set_deadline(Some(deadline));
+        request.context_mut().set_stamp(Some(arrival));
+    }
+    request
 }
