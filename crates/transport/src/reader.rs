@@ -108,6 +108,13 @@ impl FrameReader {
         Poll::Ready(Ok(ready!(read)?))
     }
 
+    /// Gives back what payloads were copied into. A block is not held between frames anyway.
+    pub(crate) fn tidy(&mut self) {
+        if !self.is_partial() {
+            *self = FrameReader::default();
+        }
+    }
+
     /// Whether a frame is half read.
     pub(crate) fn is_partial(&self) -> bool {
         self.header.is_some() || self.buf.len() > self.at

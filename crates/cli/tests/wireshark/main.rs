@@ -15,7 +15,9 @@ use tokio::{
     net::TcpStream,
     sync::{Notify, oneshot},
 };
-use towpath::{Client, CodecId, Fault, Json, Router, Server};
+use towpath::{
+    Algorithm, Client, ClientConfig, CodecId, Compression, Fault, Json, Router, Server, ServerConfig,
+};
 
 const DISSECTOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../codec/wireshark/mcp.lua");
 
@@ -357,4 +359,43 @@ fn settings_and_extensions() {
     assert_eq!(shown[0].get("mcp.settings.max_payload"), Some("4096"));
     assert_eq!(shown[0].get("mcp.settings.max_outstanding"), Some("64"));
     assert_eq!((shown[1].get("mcp.type"), shown[1].get("mcp.extension")), (Some("129"), Some("ab:cd")));
+}
+
+/// Compressed bodies of a real connection, each way.
+#[tokio::test]
+async fn compressed_bodies_are_named() {
+    if !tshark_is_there() {
+        return;
+    }
+    for (algorithm, number) in [(Algorithm::Lz4, "1"), (Algorithm::Zstd, "2")] {
+        let compression = Some(Compression::new(algorithm));
+        let config = ServerConfig { compression: compression.clone(), ..ServerConfig::default() };
+        let server = Server::builder().config(config).bind("127.0.0.1:0").await.unwrap();
+        let relay = Relay::start(server.local_addr()).await;
+        let router: Router = Router::new().route("Echo.Echo", async |body: towpath::Raw| body);
+        let serving = tokio::spawn(server.serve(router).into_future());
+        let client = Client::builder()
+            .config(ClientConfig { compression, ..ClientConfig::default() })
+            .connect(format!("mcp://{}", relay.address))
+            .await
+            .unwrap();
+        let text = "compressed ".repeat(500);
+        // The first one tells when the server's SETTINGS have come.
+        for _ in 0..2 {
+            let heard: String = client.request("Echo.Echo").raw(text.clone()).send().await.unwrap();
+            assert_eq!(heard, text);
+        }
+        serving.abort();
+        let shown = dissect(&relay.chunks(), &[]);
+        for by_caller in [true, false] {
+            let side = side(&shown, 0, by_caller);
+            assert!(side.iter().any(|frame| frame.get("mcp.settings.compression") == Some("0x00000003")));
+            let packed: Vec<_> =
+                side.iter().filter(|frame| frame.get("mcp.body.plain_length").is_some()).collect();
+            let last = packed.last().unwrap();
+            assert_eq!(last.get("mcp.body.plain_length"), Some("5500"));
+            assert_eq!(last.get("mcp.body.algorithm"), Some(number));
+            assert!(last.all("_ws.expert.message").is_empty());
+        }
+    }
 }

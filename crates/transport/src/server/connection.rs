@@ -83,6 +83,8 @@ pub(super) struct Times {
     /// Since when the peer has not brought a whole header, and whether it has been asked for one; `None`
     /// once it has.
     pub(super) unheard: Option<(Instant, bool)>,
+    /// Something has been read since the connection last gave its memory back.
+    pub(super) untidy: bool,
     /// Since when a frame is half read, and how many bytes of it have come since.
     pub(super) half_read: Option<(Instant, usize)>,
     /// When the header of the frame that is half read was there.
@@ -156,6 +158,7 @@ where
                 last_call: now,
                 aged,
                 unheard: Some((now, false)),
+                untidy: false,
                 half_read: None,
                 header: None,
                 half_written: None,

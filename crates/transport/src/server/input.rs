@@ -3,6 +3,7 @@
 use super::{
     answer,
     connection::{End, ServerConnection, Stage, malformed},
+    watch::TIDY,
 };
 use bytes::Bytes;
 use std::{
@@ -86,6 +87,10 @@ where
     }
 
     pub(super) fn frames(&mut self, now: Instant, bytes: usize) -> Result<(), End> {
+        if !self.times.untidy {
+            self.times.untidy = true;
+            self.alarm.not_later_than(now + TIDY);
+        }
         // A call's time counts from its header, which may have come in an earlier read.
         let mut arrival = self.times.header.take().unwrap_or(now);
         let mut count = 0usize;

@@ -4,7 +4,8 @@ use super::{
     answer,
     connection::{End, ServerConnection, Stage},
 };
-use std::time::Duration;
+use crate::out::OutQueue;
+use std::{collections::HashMap, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -16,6 +17,10 @@ use towpath_core::{BoxError, Error, ErrorKind, Processed, Request, Response};
 /// How often a peer hears a sign of life from a connection that does not read for the moment. Well below
 /// the time after which a caller gives a silent connection up.
 pub(super) const WHILE_FULL: Duration = Duration::from_secs(5);
+
+/// How long a connection is idle before it gives back what a burst has made it hold. Longer than most pauses
+/// between two bursts; shorter than it takes until somebody wonders where the memory is.
+pub(super) const TIDY: Duration = Duration::from_secs(5);
 
 impl<T, S> ServerConnection<T, S>
 where
@@ -35,7 +40,12 @@ where
             towpath_codec::put_short(&mut self.writing.buf, kind::PING, 1);
             next = Some(next.map_or(now + WHILE_FULL, |at| at.min(now + WHILE_FULL)));
         }
+        let untidy = self.times.untidy && !self.tidy(now);
         let mut again = |at: Instant| next = Some(next.map_or(at, |other: Instant| other.min(at)));
+        if untidy {
+            let idle = self.times.last_read + TIDY;
+            again(if idle > now { idle } else { now + TIDY });
+        }
         let stall = self.config.stall_timeout;
         for (since, _) in [self.times.half_read, self.times.half_written].into_iter().flatten() {
             if now >= since + stall {
@@ -101,6 +111,23 @@ where
             self.alarm.not_later_than(next);
         }
         Ok(())
+    }
+
+    /// Gives back the memory of a connection that has been idle for a while; says whether it was.
+    fn tidy(&mut self, now: Instant) -> bool {
+        let mut state = self.shared.lock();
+        let idle = now >= self.times.last_read + TIDY
+            && self.writing.is_empty()
+            && state.out.is_empty()
+            && state.calls.is_empty();
+        if idle {
+            state.out = OutQueue::default();
+            state.calls = HashMap::new();
+            self.writing = OutQueue::default();
+            self.reader.tidy();
+            self.times.untidy = false;
+        }
+        idle
     }
 
     /// Takes no new calls: the peer is told which ones it still answers, once.
