@@ -218,6 +218,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
     pub(crate) mode: u32,
 
+    /// Take the listening socket over from the `towpath serve` that was started with the same path, and offer it there
+    /// to the next one; the old one drains, and no connection is refused
+    #[arg(long, value_name = "PATH")]
+    pub(crate) handover: Option<PathBuf>,
+
     /// Serve TLS: the certificate of this server, in PEM, with those between it and its CA
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) cert: Option<PathBuf>,

@@ -26,6 +26,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let router = router().checked().map_err(|error| Failure::Other(error.to_string()))?;
     let tls = tls::server(&args)?;
     let mut options = BindOptions::new().unix_mode(args.mode);
+    if let Some(path) = &args.handover {
+        options = options.handover(path);
+    }
     if let Some(tls) = &tls {
         options = options.tls(tls.clone());
     }

@@ -100,7 +100,8 @@ impl<L> ServerBuilder<L> {
         ServerBuilder { config, options, peers, layer: Stack::new(layer, outer) }
     }
 
-    /// How to listen: the permissions of a Unix socket, a port that several processes share.
+    /// How to listen: the permissions of a Unix socket, a port that several processes share, a listener that is
+    /// taken over from the process before. It replaces all options that were said before it, TLS among them.
     pub fn options(mut self, options: BindOptions) -> Self {
         self.options = options;
         self

@@ -90,13 +90,18 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and number.
-    id: (u64, u64),
+    /// Device and number; none when it is not ours any more.
+    id: Option<(u64, u64)>,
 }
 
 impl SocketFile {
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        Ok(SocketFile { path: path.to_owned(), id: id(path)? })
+        Ok(SocketFile { path: path.to_owned(), id: Some(id(path)?) })
+    }
+
+    /// Leaves the file where it is: it belongs to another process from now on.
+    pub(crate) fn leave(mut self) {
+        self.id = None;
     }
 }
 
@@ -107,7 +112,8 @@ fn id(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if id(&self.path).is_ok_and(|id| id == self.id)
+        if self.id.is_some()
+            && id(&self.path).ok() == self.id
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "the file of a socket cannot be removed");

@@ -1,6 +1,9 @@
 //! Where a server is to listen, and how it comes to do so.
 
-use super::socket::Listener;
+use super::{
+    handover::{self, Handover, Offer},
+    socket::Listener,
+};
 use crate::{
     address::{Address, InvalidAddress, Scheme},
     tls::{NO_SERVER, ServerTls},
@@ -9,6 +12,7 @@ use crate::{
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
 };
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
@@ -34,11 +38,12 @@ pub struct BindOptions {
     pub(super) unix_mode: u32,
     pub(super) backlog: u32,
     pub(super) tls: Option<ServerTls>,
+    pub(super) handover: Option<PathBuf>,
 }
 
 impl Default for BindOptions {
     fn default() -> Self {
-        BindOptions { reuse_port: false, unix_mode: 0o600, backlog: 1024, tls: None }
+        BindOptions { reuse_port: false, unix_mode: 0o600, backlog: 1024, tls: None, handover: None }
     }
 }
 
@@ -70,6 +75,17 @@ impl BindOptions {
         self
     }
 
+    /// Takes the listening socket over from the server that offers it at this path (of a Unix socket), if there is
+    /// one, and offers it there itself from when it serves. The server that is replaced drains, and ends. No connection
+    /// is refused meanwhile: those that wait to be accepted belong to the socket.
+    ///
+    /// Both have to run as the same user, and the address has to be the same. What is not to be replaced yet may go
+    /// on: it is when the new server serves that the old one stops.
+    pub fn handover(mut self, path: impl Into<PathBuf>) -> Self {
+        self.handover = Some(path.into());
+        self
+    }
+
     /// Serves TLS, on an address of `mcps://` or one without a scheme.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: ServerTls) -> Self {
@@ -91,24 +107,73 @@ impl BindTo {
     }
 }
 
-/// Listens there.
-pub(super) async fn listen(to: BindTo, options: &BindOptions) -> io::Result<Listener> {
-    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+/// Listens there, or takes over from who does.
+pub(super) async fn listen(to: BindTo, options: &BindOptions) -> io::Result<(Listener, Handover)> {
     if let (Some(why), To::Address(address)) = (to.contradiction(options), &to.0) {
         return Err(invalid(format!("{address}: {why}")));
     }
-    let addresses: Vec<SocketAddr> = match to.0 {
-        To::Sockets(addresses) => addresses,
-        To::Name(name) => lookup_host(name).await?.collect(),
-        To::Invalid(error) => return Err(invalid(error.to_string())),
-        To::Address(address) => match address.host_port() {
-            Some(host_port) => lookup_host(host_port).await?.collect(),
-            None => {
-                let path = address.path().unwrap_or("".as_ref());
-                let (listener, file) = unix::listen(path, options.unix_mode, options.backlog).await?;
-                return Ok(Listener::at_path(listener, file, address));
-            }
-        },
+    let to = to.resolve().await?;
+    let Some(path) = &options.handover else {
+        return Ok((open(to, options).await?, Handover::None));
+    };
+    match handover::take(path).await? {
+        Some((listener, old)) if to.is_of(&listener) => Ok((listener, Handover::Taken(old))),
+        Some((listener, _)) => Err(invalid(format!(
+            "the server that offers its socket at {} listens on {}: take over at that address, or name another path",
+            path.display(),
+            listener.address()
+        ))),
+        None => Ok((open(to, options).await?, Handover::Offered(Offer::open(path).await?))),
+    }
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// What a name has become.
+enum Resolved {
+    Sockets(Vec<SocketAddr>),
+    Path(Address),
+}
+
+impl BindTo {
+    async fn resolve(self) -> io::Result<Resolved> {
+        Ok(Resolved::Sockets(match self.0 {
+            To::Sockets(addresses) => addresses,
+            To::Name(name) => lookup_host(name).await?.collect(),
+            To::Invalid(error) => return Err(invalid(error.to_string())),
+            To::Address(address) => match address.host_port() {
+                Some(host_port) => lookup_host(host_port).await?.collect(),
+                None => return Ok(Resolved::Path(address)),
+            },
+        }))
+    }
+}
+
+impl Resolved {
+    /// Whether a socket listens where it was asked for; port 0 is any.
+    fn is_of(&self, listener: &Listener) -> bool {
+        match self {
+            Resolved::Path(address) => listener.address() == address,
+            Resolved::Sockets(addresses) => listener.local_addr().is_ok_and(|local| {
+                let same = |asked: &SocketAddr| {
+                    asked.ip() == local.ip() && (asked.port() == 0 || asked.port() == local.port())
+                };
+                addresses.iter().any(same)
+            }),
+        }
+    }
+}
+
+async fn open(to: Resolved, options: &BindOptions) -> io::Result<Listener> {
+    let addresses = match to {
+        Resolved::Sockets(addresses) => addresses,
+        Resolved::Path(address) => {
+            let path = address.path().unwrap_or("".as_ref());
+            let (listener, file) = unix::listen(path, options.unix_mode, options.backlog).await?;
+            return Ok(Listener::at_path(listener, file, address));
+        }
     };
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in addresses {

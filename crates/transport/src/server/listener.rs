@@ -4,6 +4,7 @@ use super::{
     admit::Gate,
     bind::{self, BindOptions, BindTo},
     drain::Drain,
+    handover::Handover,
     socket::Listener,
 };
 use crate::{address::Address, config::ServerConfig, tls::ServerTls};
@@ -12,7 +13,8 @@ use std::{
     future::{Future, IntoFuture},
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 use tokio::task::JoinSet;
@@ -32,6 +34,7 @@ pub struct Server {
     config: ServerConfig,
     tls: Option<ServerTls>,
     peers: bool,
+    handover: Handover,
 }
 
 impl Server {
@@ -55,8 +58,8 @@ impl Server {
         config: ServerConfig,
     ) -> io::Result<Self> {
         config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let listener = bind::listen(address.into(), &options).await?;
-        Ok(Self::new(listener, config, options.tls))
+        let (listener, handover) = bind::listen(address.into(), &options).await?;
+        Ok(Self { handover, ..Self::new(listener, config, options.tls) })
     }
 
     /// Serves on a socket that listens already: one of tokio's, or a [`Listener`].
@@ -88,7 +91,7 @@ impl Server {
         if tls.is_some() {
             listener.set_tls();
         }
-        Server { listener, config, tls, peers: false }
+        Server { listener, config, tls, peers: false, handover: Handover::None }
     }
 
     /// Whether every request says who is at the other end ([`Peer`](crate::Peer), in its extensions). Over TLS it
@@ -162,7 +165,8 @@ where
     S: Clone + Send + 'static,
 {
     async fn run(self) -> io::Result<()> {
-        let Serve { server: Server { listener, config, tls, peers }, service, shutdown, drain } = self;
+        let Serve { server, service, shutdown, drain } = self;
+        let Server { listener, config, tls, peers, handover } = server;
         let max_connections = config.max_connections;
         let gate = Gate { service, config, tls, peers, drain };
         let mut shutdown = shutdown.unwrap_or_else(|| Box::pin(std::future::pending()));
@@ -170,31 +174,69 @@ where
         let mut connections = JoinSet::new();
         // Those that are sent away take their leave beside them, and not without end.
         let mut refused = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                Some(_) = connections.join_next() => {}
-                Some(_) = refused.join_next() => {}
-                accepted = listener.accept() => match accepted {
-                    Ok((socket, peer)) if connections.len() < max_connections => {
-                        gate.admit(socket, peer, None, &mut connections);
-                    }
-                    Ok((socket, peer)) => if refused.len() < REFUSED {
-                        tracing::warn!(%peer, limit = max_connections, "a connection is sent away");
-                        gate.admit(socket, peer, Some("too many connections"), &mut refused);
-                    }
-                    Err(error) if is_of_one_connection(&error) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "accepting pauses for {} ms", PAUSE.as_millis());
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                },
+        let offer = match handover {
+            Handover::None => None,
+            Handover::Offered(offer) => Some(offer),
+            Handover::Taken(old) => old.replace().await,
+        };
+        let successor = {
+            let mut taken = pin!(async {
+                match &offer {
+                    Some(offer) => offer.taken(&listener).await,
+                    None => std::future::pending().await,
+                }
+            });
+            loop {
+                tokio::select! {
+                    () = &mut shutdown => break None,
+                    successor = &mut taken => break Some(successor),
+                    Some(_) = connections.join_next() => {}
+                    Some(_) = refused.join_next() => {}
+                    accepted = listener.accept() => match accepted {
+                        Ok((socket, peer)) if connections.len() < max_connections => {
+                            gate.admit(socket, peer, None, &mut connections);
+                        }
+                        Ok((socket, peer)) => if refused.len() < REFUSED {
+                            tracing::warn!(%peer, limit = max_connections, "a connection is sent away");
+                            gate.admit(socket, peer, Some("too many connections"), &mut refused);
+                        }
+                        Err(error) if is_of_one_connection(&error) => {}
+                        Err(error) => {
+                            tracing::warn!(%error, "accepting pauses for {} ms", PAUSE.as_millis());
+                            tokio::time::sleep(PAUSE).await;
+                        }
+                    },
+                }
+            }
+        };
+        match (successor, offer) {
+            (Some(successor), Some(offer)) => {
+                tracing::info!("another process has taken over: this one drains");
+                listener.hand_over();
+                offer.close(successor).go_ahead().await;
+            }
+            (_, offer) => {
+                drop(offer);
+                // Closing the socket would reset them; so they hear that they are late.
+                while connections.len() < max_connections
+                    && let Some(Ok((socket, peer))) = now(listener.accept())
+                {
+                    gate.admit(socket, peer, None, &mut connections);
+                }
+                drop(listener);
             }
         }
-        drop(listener);
         gate.drain.start();
         while connections.join_next().await.is_some() {}
         Ok(())
+    }
+}
+
+/// What is there without waiting.
+fn now<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }
 

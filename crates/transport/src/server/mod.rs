@@ -7,6 +7,11 @@ mod call;
 mod connection;
 mod drain;
 mod driver;
+#[cfg(unix)]
+mod handover;
+#[cfg(not(unix))]
+#[path = "no_handover.rs"]
+mod handover;
 mod input;
 mod listener;
 mod shared;

@@ -13,13 +13,13 @@ use tokio::net::TcpListener;
 pub struct Listener {
     /// Removed with the listener, and before it: who comes too late finds nothing, instead of what looks like
     /// the leavings of a server that has died.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
     kind: Kind,
     address: Address,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -59,7 +59,7 @@ impl Listener {
     }
 
     pub(super) fn at_path(listener: UnixListener, file: SocketFile, address: Address) -> Self {
-        Listener { kind: Kind::Unix(listener), _file: Some(file), address }
+        Listener { kind: Kind::Unix(listener), file: Some(file), address }
     }
 
     /// Where it listens.
@@ -77,6 +77,29 @@ impl Listener {
             Kind::Unix(_) => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, "a Unix socket has a path, and no port"))
             }
+        }
+    }
+
+    /// A Unix socket from another server, with its file.
+    #[cfg(unix)]
+    pub(super) fn adopt_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        let mut listener = Self::from_std_unix(listener)?;
+        listener.file = match listener.address.path() {
+            Some(path) => Some(SocketFile::of(path)?),
+            None => None,
+        };
+        Ok(listener)
+    }
+
+    #[cfg(unix)]
+    pub(super) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Another process listens on it from now on: the file stays.
+    pub(super) fn hand_over(self) {
+        if let Some(file) = self.file {
+            file.leave();
         }
     }
 
@@ -106,7 +129,7 @@ impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         let unknown = || SocketAddr::from(([0, 0, 0, 0], 0));
         let address = listener.local_addr().unwrap_or_else(|_| unknown()).into();
-        Listener { kind: Kind::Tcp(listener), _file: None, address }
+        Listener { kind: Kind::Tcp(listener), file: None, address }
     }
 }
 
@@ -115,7 +138,7 @@ impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
         let path = listener.local_addr().ok().and_then(|at| at.as_pathname().map(ToOwned::to_owned));
         let address = Address::unix(path.unwrap_or_else(|| "(unnamed)".into()));
-        Listener { kind: Kind::Unix(listener), _file: None, address }
+        Listener { kind: Kind::Unix(listener), file: None, address }
     }
 }
 
