@@ -482,3 +482,33 @@ async fn settings_are_the_first_frame_also_before_a_pong() {
     assert_eq!(settings.max_payload, Some(4096));
     assert_eq!(peer.expect_id(kind::PONG).await, 7);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_connection_ends_with_its_last_answer() {
+    let config = ClientConfig { keep_alive: None, ..Default::default() };
+    let (connection, driver, mut peer) = client(&config);
+    let answer = tokio::spawn(call(&connection, request("echo", "x")));
+    let (id, ..) = peer.expect_request().await;
+    connection.close();
+    peer.respond(id, "y").await;
+    answer.await.unwrap().unwrap();
+    assert_eq!(peer.expect_goaway().await.reason, GoAwayReason::Draining);
+    assert_eq!(peer.next().await, None);
+    drop(peer);
+    driver.await.unwrap().unwrap();
+    // Whoever holds the connection has not kept it open.
+    assert!(connection.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_has_begun_whatever_a_goaway_says() {
+    let (connection, _, mut peer) = client(&ClientConfig::default());
+    let mut asked = request("accept", "x");
+    asked.set_mode(Mode::Async);
+    let accepted = tokio::spawn(call(&connection, asked));
+    let (id, ..) = peer.expect_request().await;
+    peer.short(kind::ACK, id).await;
+    let outcome = Outcome::take(&accepted.await.unwrap().unwrap()).unwrap();
+    peer.goaway(&GoAway { reason: GoAwayReason::Malformed, last_id: 0, text: String::new() }).await;
+    assert_eq!(failed(outcome, ErrorKind::Malformed).await.processed(), Processed::Unknown);
+}

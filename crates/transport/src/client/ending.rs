@@ -53,7 +53,10 @@ pub(super) fn going_away(shared: &Shared, state: &mut State, wakers: &mut Vec<Wa
     let last_id = goaway.last_id;
     state.table.complete_where(wakers, |slot| {
         let begun = matches!(slot.phase, Phase::Sent | Phase::Accepted) && slot.id <= last_id;
-        (!begun).then(|| Err(error.clone()))
+        // What was accepted has begun, whatever the last id says.
+        let accepted = slot.phase == Phase::Accepted;
+        let told = || if accepted { error.clone().with_processed(Processed::Unknown) } else { error.clone() };
+        (!begun).then(|| Err(told()))
     });
     shared.close(state, error);
     wakers.extend(state.watchers.drain(..).map(|(_, waker)| waker));

@@ -261,10 +261,15 @@ impl Shared {
         wake(next);
     }
 
-    /// Lets the next in line go, if there is room: one place that became free is for one.
+    /// Lets the next in line go, if there is room: one place that became free is for one. Where nobody is
+    /// left, and nobody can come, the driver is next.
     #[inline]
     pub(crate) fn next_in_line(&self, state: &mut State) -> Option<Waker> {
-        if state.table.has_turn() && self.has_room(state) { state.table.grant() } else { None }
+        if state.table.has_turn() && self.has_room(state) {
+            return state.table.grant();
+        }
+        // The last call of a connection that takes no new ones: its driver has waited for that.
+        if state.closing.is_some() && state.table.is_idle() { state.ask_flush() } else { None }
     }
 
     /// Lets all go for whom there is room.
