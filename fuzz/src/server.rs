@@ -137,7 +137,15 @@ async fn run(data: &[u8]) -> usize {
     // Whoever is left works on, as long as it takes.
     let broken = pipe.is_over();
     pipe.take_only(usize::MAX);
-    let mut ended = is_over(&mut serving, NAP + Duration::from_secs(3)).await;
+    let mut ended = false;
+    loop {
+        // A connection that has enough in work reads on when some of it is done.
+        let before = pipe.is_read();
+        ended = ended || is_over(&mut serving, NAP + Duration::from_secs(3)).await;
+        if ended || before || !pipe.is_read() {
+            break;
+        }
+    }
     let alive = !ended && !broken && !drain.is_started();
     let (written, fed, read) = (pipe.written(), pipe.fed(), pipe.is_read());
     if !ended {
@@ -350,12 +358,7 @@ fn complete(written: &[u8], fed: &[u8], config: &ServerConfig) {
     for (id, call) in asked {
         let answered = out.iter().any(|(k, of, _)| [kind::RESPONSE, kind::PUSH].contains(k) && *of == id);
         let wanted = call.mode != Some(Mode::OneWay) && !call.never && !cancelled.contains(&id);
-        assert!(
-            answered || !wanted,
-            "no answer to {id} ({:?}); what came is {:x?}",
-            call.mode,
-            frames(fed, u32::MAX).0
-        );
+        assert!(answered || !wanted, "no answer to {id} ({:?})", call.mode);
     }
     let pongs = out.iter().filter(|(k, ..)| *k == kind::PONG).count();
     assert_eq!(pongs, pings.len(), "every PING has its PONG");

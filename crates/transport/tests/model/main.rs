@@ -7,6 +7,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod client;
+mod server;
 
 use proptest::test_runner::Config;
 use std::{
