@@ -62,7 +62,7 @@ pub use towpath_core::{
 };
 pub use towpath_transport::{
     Address, BindOptions, BindTo, ClientConfig, Compression, Connection, InvalidAddress, InvalidConfig,
-    Listener, Outcome, Scheme, Serve, ServerConfig,
+    Listener, Outcome, Peer, Scheme, Serve, ServerConfig,
     router::{self, Extension, IntoResponse, Json, Protobuf, Raw, Router, State, Typed},
     terminated,
 };
