@@ -186,6 +186,19 @@ async fn both_sides_show_who_they_are() {
     }
 }
 
+/// What it has sent by then is not read, and must not reset the connection before the alert is there.
+#[tokio::test]
+async fn a_client_that_has_much_to_say_hears_why_it_is_not_let_in() {
+    let ca = Ca::new("ca");
+    let serving = serve(server_tls(&ca.server(&["localhost"])).client_ca_pem(&ca.pem)).await;
+    for _ in 0..10 {
+        let mut stream = foreign(&ca, serving.port, &[b"mcp/1"]).await.unwrap();
+        let _ = soon(stream.write_all(&[0; 200_000])).await;
+        let error = soon(stream.read(&mut [0; 8])).await.unwrap_err();
+        assert!(error.to_string().contains("CertificateRequired"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_may_be_optional_but_not_bad() {
     let ca = Ca::new("ca");
@@ -372,12 +385,15 @@ async fn handshakes_count_as_connections() {
     let first = connect(trust(&ca), &address).await.unwrap();
     let _standing = TcpStream::connect(("127.0.0.1", serving.port)).await.unwrap();
     // The one that stands in its handshake may be accepted a moment later.
-    let error = loop {
-        match connect(trust(&ca), &address).await {
-            Err(error) => break error,
-            Ok(early) => drop(early),
+    let error = soon(async {
+        loop {
+            match connect(trust(&ca), &address).await {
+                Err(error) => break error,
+                Ok(early) => drop(early),
+            }
         }
-    };
+    })
+    .await;
     assert_refused(&error, ErrorKind::ConnectFailed, &["too many connections"], &address);
     assert_eq!(call(&first, "Test.Echo", "x".into()).await.unwrap(), "x");
 }

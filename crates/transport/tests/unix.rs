@@ -147,12 +147,14 @@ fn of_many_that_find_a_dead_one_s_file_one_takes_it() {
     for _ in 0..20 {
         let (_folder, path) = folder();
         leave_behind(&path);
+        let together = std::sync::Arc::new(std::sync::Barrier::new(8));
         let starting: Vec<_> = (0..8)
             .map(|_| {
-                let path = path.clone();
+                let (path, together) = (path.clone(), together.clone());
                 // Each on a thread of its own: they are separate processes in life.
                 std::thread::spawn(move || {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    together.wait();
                     let server = runtime.block_on(bind(&path));
                     (runtime, server)
                 })
