@@ -1,10 +1,11 @@
 //! A server that is frozen: its sockets live, and nobody is behind them.
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // Other processes have no clock to pause.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -37,6 +38,23 @@ impl Server {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
+
+    /// Returns when every one of its threads has stopped: the signal alone is only a wish.
+    fn freeze(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let begin = Instant::now();
+        let stopped = || {
+            fs::read_dir(&tasks).unwrap().all(|task| {
+                let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
+        };
+        while !stopped() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Drop for Server {
@@ -58,7 +76,7 @@ async fn p27_a_default_client_gives_up_a_frozen_server_and_finds_it_again() {
     let client = Client::connect(format!("mcp://{}", server.address)).await.unwrap();
     assert_eq!(echo(&client, Duration::from_secs(10)).await.unwrap(), "there");
 
-    server.signal("STOP");
+    server.freeze();
     let frozen = Instant::now();
     let nap =
         client.request("Debug.Sleep").body(&serde_json::json!({"ms": 1})).timeout(Duration::from_secs(60));
@@ -84,7 +102,7 @@ async fn p27_a_default_client_gives_up_a_frozen_server_and_finds_it_again() {
     assert_eq!(echo(&client, Duration::from_secs(20)).await.unwrap(), "there");
 
     // Frozen for good, and replaced by another process: the client finds that one.
-    server.signal("STOP");
+    server.freeze();
     assert!(echo(&client, Duration::from_millis(300)).await.is_err());
     let address = server.address.clone();
     drop(server);
