@@ -47,10 +47,12 @@
 
 mod channel;
 mod client;
+mod cores;
 mod server;
 
 pub use channel::{Channel, ChannelFuture, ClientState};
 pub use client::{Accepted, CallError, CallRequest, Client, ClientBuilder, ClientFuture, Reply};
+pub use cores::Cores;
 pub use server::{Server, ServerBuilder};
 
 pub use towpath_core::{

@@ -30,6 +30,17 @@ impl Socket {
         }
     }
 
+    /// The same socket, driven by the runtime that is entered.
+    pub(crate) fn moved(self) -> io::Result<Self> {
+        Ok(match self {
+            Socket::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream.into_std()?)?),
+            #[cfg(unix)]
+            Socket::Unix(stream) => Socket::Unix(UnixStream::from_std(stream.into_std()?)?),
+            // Nobody moves one after its handshake.
+            socket => socket,
+        })
+    }
+
     /// The id of the user at the other end, on this machine.
     pub(crate) fn user(&self) -> Option<u32> {
         match self {

@@ -7,8 +7,15 @@ use crate::{
     stream::Socket,
     tls::{ServerTls, Shaken, Told},
 };
-use std::{io, net::SocketAddr};
-use tokio::{net::TcpStream, task::JoinSet};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+use tokio::{net::TcpStream, runtime::Handle, task::JoinSet};
 use tower_service::Service;
 use towpath_codec::GoAwayReason;
 use towpath_core::{BoxError, Extensions, Request, Response};
@@ -22,6 +29,25 @@ pub(super) struct Gate<S> {
     /// Whether requests say who is at the other end.
     pub(super) peers: bool,
     pub(super) drain: Drain,
+    pub(super) spread: Arc<Spread>,
+}
+
+/// The runtimes among which connections are spread, in turn; none: that of the server itself.
+#[derive(Debug, Default)]
+pub(super) struct Spread {
+    runtimes: Vec<Handle>,
+    next: AtomicUsize,
+}
+
+impl Spread {
+    pub(super) fn new(runtimes: Vec<Handle>) -> Self {
+        Spread { runtimes, next: AtomicUsize::new(0) }
+    }
+
+    fn next(&self) -> Option<&Handle> {
+        let turn = self.next.fetch_add(1, Relaxed);
+        self.runtimes.get(turn.checked_rem(self.runtimes.len())?)
+    }
 }
 
 impl<S> Gate<S>
@@ -37,8 +63,9 @@ where
         refusal: Option<&'static str>,
         tasks: &mut JoinSet<()>,
     ) {
-        let peer = match self.prepare(&socket, from) {
-            Ok(peer) => peer,
+        let home = self.spread.next();
+        let (socket, peer) = match self.prepare(socket, from, home) {
+            Ok(prepared) => prepared,
             Err(error) => {
                 tracing::debug!(peer = %from, %error, "a connection was gone before it was served");
                 return;
@@ -46,21 +73,29 @@ where
         };
         match (&self.tls, from, socket) {
             (Some(tls), Origin::Tcp(address), Socket::Tcp(stream)) => {
-                tasks.spawn(shake(tls.clone(), stream, address, refusal, self.clone()))
+                spawn(tasks, home, shake(tls.clone(), stream, address, refusal, self.clone()));
             }
             (_, _, socket) => {
                 let refusal = refusal.map(|why| (GoAwayReason::Draining, why));
-                tasks.spawn(self.connection(socket, peer, refusal))
+                spawn(tasks, home, self.connection(socket, peer, refusal));
             }
-        };
+        }
     }
 
-    fn prepare(&self, socket: &Socket, from: Origin) -> io::Result<Option<Peer>> {
+    fn prepare(
+        &self,
+        socket: Socket,
+        from: Origin,
+        home: Option<&Handle>,
+    ) -> io::Result<(Socket, Option<Peer>)> {
         socket.no_delay()?;
-        Ok(self.peers.then(|| match from {
+        let peer = self.peers.then(|| match from {
             Origin::Tcp(address) => Peer::tcp(address, Certificates::default()),
             Origin::Unix => Peer::unix(socket.user()),
-        }))
+        });
+        let Some(home) = home else { return Ok((socket, peer)) };
+        let _entered = home.enter();
+        Ok((socket.moved()?, peer))
     }
 
     fn connection(
@@ -81,6 +116,13 @@ where
         }
         connection
     }
+}
+
+fn spawn(tasks: &mut JoinSet<()>, home: Option<&Handle>, task: impl Future<Output = ()> + Send + 'static) {
+    match home {
+        Some(home) => tasks.spawn_on(task, home),
+        None => tasks.spawn(task),
+    };
 }
 
 /// The handshake, and the connection after it.

@@ -1,7 +1,7 @@
 //! Accepts connections.
 
 use super::{
-    admit::Gate,
+    admit::{Gate, Spread},
     bind::{self, BindOptions, BindTo},
     drain::Drain,
     handover::Handover,
@@ -14,10 +14,11 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use tokio::task::JoinSet;
+use tokio::{runtime::Handle, task::JoinSet};
 use tower_service::Service;
 use towpath_core::{BoxError, Request, Response};
 
@@ -117,7 +118,7 @@ impl Server {
 
     /// Serves until the returned future is dropped, or until it is told to drain.
     pub fn serve<S>(self, service: S) -> Serve<S> {
-        Serve { server: self, service, shutdown: None, drain: Drain::new() }
+        Serve { server: self, service, shutdown: None, drain: Drain::new(), runtimes: Vec::new() }
     }
 }
 
@@ -129,6 +130,7 @@ pub struct Serve<S> {
     service: S,
     shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     drain: Drain,
+    runtimes: Vec<Handle>,
 }
 
 impl<S> Serve<S> {
@@ -136,6 +138,14 @@ impl<S> Serve<S> {
     /// finished (up to [`drain_timeout`](ServerConfig::drain_timeout)), and then it ends.
     pub fn with_graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = Some(Box::pin(signal));
+        self
+    }
+
+    /// Has its connections, with their handlers, served by these runtimes in turn, instead of by the one that it
+    /// accepts on. With runtimes of one thread each, a connection never changes its thread: see
+    /// `towpath::Cores`.
+    pub fn across(mut self, runtimes: impl IntoIterator<Item = Handle>) -> Self {
+        self.runtimes = runtimes.into_iter().collect();
         self
     }
 }
@@ -165,10 +175,10 @@ where
     S: Clone + Send + 'static,
 {
     async fn run(self) -> io::Result<()> {
-        let Serve { server, service, shutdown, drain } = self;
+        let Serve { server, service, shutdown, drain, runtimes } = self;
         let Server { listener, config, tls, peers, handover } = server;
         let max_connections = config.max_connections;
-        let gate = Gate { service, config, tls, peers, drain };
+        let gate = Gate { service, config, tls, peers, drain, spread: Arc::new(Spread::new(runtimes)) };
         let mut shutdown = shutdown.unwrap_or_else(|| Box::pin(std::future::pending()));
         // Aborts its tasks when it is dropped: whoever drops the server ends its connections.
         let mut connections = JoinSet::new();
