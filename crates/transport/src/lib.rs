@@ -6,6 +6,8 @@
 
 mod address;
 mod alarm;
+#[doc(hidden)]
+pub mod bench;
 mod client;
 mod compression;
 mod config;
