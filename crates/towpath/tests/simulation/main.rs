@@ -16,11 +16,14 @@ mod world;
 use std::{
     collections::BTreeMap,
     env,
+    io::Write,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc,
     },
     thread,
+    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -31,6 +34,9 @@ fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
+/// How long one seed may take, on a busy machine: most take a tenth of a second.
+const LONGEST: Duration = Duration::from_secs(120);
+
 /// Handlers panic on purpose here; that is not to be seen in every line.
 fn hush() {
     let before = std::panic::take_hook();
@@ -39,6 +45,18 @@ fn hush() {
             before(info);
         }
     }));
+}
+
+/// A seed that never ends, because something runs in circles, ends everything, and is named.
+fn watch(seed: u64, ended: &mpsc::Receiver<()>) {
+    if ended.recv_timeout(LONGEST) == Err(mpsc::RecvTimeoutError::Timeout) {
+        // Not by `eprintln`: what a test prints is kept until it ends.
+        let _ = writeln!(
+            std::io::stderr(),
+            "seed {seed} has run for {LONGEST:?}: TOWPATH_SEED={seed} runs it again"
+        );
+        std::process::exit(1);
+    }
 }
 
 #[test]
@@ -59,7 +77,10 @@ fn every_call_is_accounted_for_on_every_seed() {
                         break;
                     }
                     let path = env::var("TOWPATH_TRACE").ok().filter(|_| count == 1);
+                    let (over, ended) = mpsc::channel::<()>();
+                    scope.spawn(move || watch(seed, &ended));
                     let outcome = world::run(seed, path.is_some());
+                    drop(over);
                     if let Some(path) = path {
                         std::fs::write(path, outcome.trace.join("\n")).unwrap();
                     }
