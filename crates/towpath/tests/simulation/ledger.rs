@@ -42,6 +42,8 @@ pub struct Record {
     pub began: u32,
     pub working: u32,
     pub finished: u32,
+    /// Its request is on the wire, whole.
+    written: bool,
     pub accepted: Option<Instant>,
     pub ended: Option<(Instant, Ending)>,
 }
@@ -95,6 +97,7 @@ impl Ledger {
             began: 0,
             working: 0,
             finished: 0,
+            written: false,
             accepted: None,
             ended: None,
         });
@@ -114,6 +117,11 @@ impl Ledger {
         Working { ledger: self.clone(), id, deadline, finished: false }
     }
 
+    /// Its request was written.
+    pub fn written(&self, id: usize) {
+        self.lock().records[id].written = true;
+    }
+
     pub fn accepted(&self, id: usize) {
         let mut book = self.lock();
         book.note(|| format!("call {id} accepted"));
@@ -128,6 +136,9 @@ impl Ledger {
         let mut book = self.lock();
         book.note(|| format!("call {id} ends: {ending:?}"));
         let now = Instant::now();
+        if matches!(ending, Ending::Answer) && !book.records[id].written {
+            book.violation(format!("call {id} is done, and was not written"));
+        }
         if book.records[id].ended.replace((now, ending)).is_some() {
             book.violation(format!("call {id} ended twice"));
         }
@@ -308,7 +319,11 @@ fn wrong(record: &Record, plan: &Plan) -> Vec<String> {
                     let limit = plan.servers[call.server].max_outstanding;
                     must(limit < 65_536, "overloaded, and there is no limit");
                 }
-                ErrorKind::ConnectionLost | ErrorKind::ConnectFailed | ErrorKind::Draining => {
+                ErrorKind::ConnectFailed => {
+                    let waited = record.deadline.is_none_or(|deadline| *at >= deadline);
+                    must(waited && !plan.calm, "it did not wait for a connection as long as it could");
+                }
+                ErrorKind::ConnectionLost | ErrorKind::Draining => {
                     must(!plan.calm, "nothing has happened to the connection");
                 }
                 // What a drain that has waited long enough says.

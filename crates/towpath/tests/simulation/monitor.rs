@@ -71,7 +71,7 @@ impl Monitor {
             let from = at + HEADER_LEN;
             let Some(payload) = stream.get(from..from + header.len as usize) else { break };
             let outcome = match end {
-                End::Near => wire.caller_wrote(header.kind, payload, &mut self.requests),
+                End::Near => wire.caller_wrote(header.kind, payload, &self.ledger, &mut self.requests),
                 End::Far => wire.callee_wrote(header.kind, payload),
             };
             if let Err(what) = outcome {
@@ -107,7 +107,13 @@ impl Monitor {
 }
 
 impl Wire {
-    fn caller_wrote(&mut self, frame: u8, payload: &[u8], requests: &mut u64) -> Result<(), String> {
+    fn caller_wrote(
+        &mut self,
+        frame: u8,
+        payload: &[u8],
+        ledger: &Ledger,
+        requests: &mut u64,
+    ) -> Result<(), String> {
         match frame {
             kind::REQUEST => {
                 let call_id = id(payload).ok_or("REQUEST without an id")?;
@@ -123,6 +129,7 @@ impl Wire {
                 let call =
                     Call { number, flags: payload[13], acked: false, answered: false, cancelled: false };
                 self.calls.insert(call_id, call);
+                ledger.written(number);
                 Ok(())
             }
             kind::CANCEL => {
