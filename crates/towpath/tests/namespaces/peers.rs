@@ -162,7 +162,11 @@ impl Report {
             let latest = calls.iter().map(|call| call.took).max().unwrap_or_default();
             let _ = writeln!(text, "{name}: {} calls {counts:?}, the longest {latest:?}", calls.len());
         }
-        let _ = write!(text, "service resumed {:?} after the cut", self.resumed(before + cut).unwrap_or(Duration::MAX));
+        let _ = write!(
+            text,
+            "service resumed {:?} after the cut",
+            self.resumed(before + cut).unwrap_or(Duration::MAX)
+        );
         text
     }
 

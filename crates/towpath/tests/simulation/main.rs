@@ -28,7 +28,7 @@ use std::{
 use tokio::time::Instant;
 
 /// As many run with every `cargo test`.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
