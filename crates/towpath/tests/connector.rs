@@ -7,7 +7,7 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 use towpath::{
-    Client, Connection, Error, ErrorKind, Raw, Router, ServerConfig,
+    Client, ClientState, Connection, Error, ErrorKind, Raw, Router, ServerConfig,
     transport::{Drain, ServerConnection},
 };
 use towpath_testing::MemoryIo;
@@ -56,6 +56,34 @@ async fn calls_that_waited_for_it_go_in_the_order_in_which_they_came() {
         call.await.unwrap().unwrap();
     }
     assert_eq!(*seen.lock().unwrap(), (0..64).collect::<Vec<_>>());
+}
+
+/// A peer that closes what nobody uses is not to be called again and again for nothing.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_closed_idle_is_made_again_by_the_next_call() {
+    let made = Arc::new(Mutex::new(0));
+    let count = made.clone();
+    let client = Client::builder()
+        .connector(move |address, config| {
+            *count.lock().unwrap() += 1;
+            let (near, far) = MemoryIo::pair("in memory", 64 * 1024);
+            let (connection, driver) = Connection::new(near, address.to_string(), &config).unwrap();
+            tokio::spawn(driver);
+            let router = Router::new().route("Echo.Echo", async |raw: Raw| raw);
+            let config =
+                ServerConfig { idle_timeout: Some(Duration::from_secs(2)), ..ServerConfig::default() };
+            tokio::spawn(ServerConnection::new(far, router, &config, Drain::new().watch()));
+            async { Ok(connection) }
+        })
+        .connect_lazy("mcp://in-memory:1")
+        .unwrap();
+    for connections in 1..=3 {
+        let echo: String = client.request("Echo.Echo").raw("hello").send().await.unwrap();
+        assert_eq!((&*echo, *made.lock().unwrap()), ("hello", connections));
+        sleep(Duration::from_secs(600)).await;
+        assert!(matches!(client.state(), ClientState::Idle), "{:?}", client.state());
+        assert_eq!(*made.lock().unwrap(), connections);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,7 +42,8 @@ pub enum ClientState {
         /// How the last connect failed, or how the last connection ended.
         last_error: Option<Error>,
     },
-    /// Nobody has used it yet.
+    /// There is none until the next call: nobody has used it yet, or the peer has closed one that nobody
+    /// used.
     Idle,
     /// The client was closed.
     Closed,

@@ -19,7 +19,8 @@ pub(crate) struct Target {
 }
 
 /// The state of a channel, with the connection in it: `Idle` → `Connecting` ⇄ `Connected`, and `Closed` at
-/// last. `Idle` comes back when the runtime that the task lived on has ended.
+/// last. `Idle` comes back when the runtime that the task lived on has ended, and when the peer has closed a
+/// connection that nobody used.
 #[derive(Clone, Debug)]
 pub(super) enum Line {
     Idle,
@@ -54,6 +55,11 @@ impl Core {
             }
             idle
         })
+    }
+
+    /// Whether the peer has closed the connection because nobody used it.
+    pub(super) fn is_closed_idle(&self) -> bool {
+        matches!(&*self.line.borrow(), Line::Connected(connection) if connection.is_closed_idle())
     }
 
     /// The task's changes; false when the channel is closed.

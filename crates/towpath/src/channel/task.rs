@@ -40,6 +40,10 @@ async fn keep(core: &Core) {
                     since = Instant::now();
                     let wait = reconnect.lost(since, loss(&error), &mut rng);
                     tracing::debug!(endpoint = %core.endpoint, %error, ?wait, "the connection ended");
+                    if core.is_closed_idle() {
+                        // It would be closed again, and made again, without end: the next call makes one.
+                        return;
+                    }
                     (error, wait)
                 }
                 Err(error) => {
@@ -59,7 +63,7 @@ fn loss(error: &Error) -> Loss {
     if error.kind() == ErrorKind::ConnectionLost { Loss::Broken } else { Loss::Away }
 }
 
-/// If the runtime ends before the channel does, the next call on another runtime starts anew.
+/// If the task ends before the channel does, or its runtime, the next call starts anew.
 struct Guard(Arc<Core>);
 
 impl Drop for Guard {

@@ -68,6 +68,12 @@ impl Connection {
         !self.shared.is_open()
     }
 
+    /// Whether the peer has closed it because nobody used it (GOAWAY 6): another one is of no use before
+    /// there is a call.
+    pub fn is_closed_idle(&self) -> bool {
+        self.shared.lock().closed_idle
+    }
+
     /// Resolves when no new call can be made, with the reason. Dropping it has no effect.
     pub fn closed(&self) -> Closed {
         Closed::new(self.shared.shared().clone())

@@ -58,6 +58,7 @@ pub(super) fn going_away(shared: &Shared, state: &mut State, wakers: &mut Vec<Wa
         let told = || if accepted { error.clone().with_processed(Processed::Unknown) } else { error.clone() };
         (!begun).then(|| Err(told()))
     });
+    state.closed_idle |= goaway.reason == GoAwayReason::Idle;
     shared.close(state, error);
     wakers.extend(state.watchers.drain(..).map(|(_, waker)| waker));
 }

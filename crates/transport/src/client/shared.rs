@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub(crate) max_payload: u32,
     /// Why no new call may be made.
     pub(crate) closing: Option<Error>,
+    /// It was the peer, because nobody used the connection.
+    pub(crate) closed_idle: bool,
     /// The driver is gone.
     pub(crate) dead: bool,
     /// Those who wait for the end of the connection.
@@ -123,6 +125,7 @@ impl Shared {
                 own_limit: limit,
                 max_payload: towpath_codec::DEFAULT_MAX_PAYLOAD,
                 closing: None,
+                closed_idle: false,
                 dead: false,
                 watchers: Vec::new(),
             }),
