@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
-use towpath::{Client, Connection, Error, ErrorKind, Mode, Processed};
+use towpath::{Client, Connection, Error, ErrorKind, Mode, Processed, ServerConfig};
 use towpath_testing::net::{Conditions, Network};
 
 /// As long as it takes at most until a side knows that nobody is there, and a client has tried again: the
@@ -268,6 +268,13 @@ impl World {
         let working = self.ledger.at_work();
         if !working.is_empty() {
             self.ledger.violation(format!("handlers are still at work: {working:?}"));
+        }
+        // Every connection has both of its ends, unless servers close some all the time.
+        let close =
+            |config: &ServerConfig| config.idle_timeout.is_some() || config.max_connection_age.is_some();
+        let (wires, drivers) = (self.network.wires(), self.drivers.load(Relaxed));
+        if wires.len() != drivers && !self.plan.servers.iter().any(close) {
+            self.ledger.violation(format!("{drivers} clients' ends, and connections {wires:?}"));
         }
         // Half of the seeds end here, half there: either side takes its leave at once, since its tables are
         // empty, and the other one follows.
