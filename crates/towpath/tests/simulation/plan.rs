@@ -164,9 +164,8 @@ fn server(rng: &mut Rng, calm: bool) -> ServerConfig {
     if chance(rng, 20) {
         config.max_backlog = rng.usize(1..50_000);
     }
-    if chance(rng, 30) {
-        config.stall_timeout = ms(rng, 300..=5_000);
-    }
+    // A peer that takes nothing counts as stalled, not as silent: it is to be found out before the end.
+    config.stall_timeout = ms(rng, 300..=5_000);
     if chance(rng, 20) {
         config.idle_timeout = Some(ms(rng, 100..=2_000));
     }
