@@ -19,9 +19,10 @@ use towpath_codec::{FrameHeader, HEADER_LEN};
 
 /// More with `PROPTEST_CASES`.
 fn cases() -> Config {
+    let config = Config { failure_persistence: None, ..Config::default() };
     match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => Config::default(),
-        None => Config::with_cases(1000),
+        Some(_) => config,
+        None => Config { cases: 1000, ..config },
     }
 }
 
