@@ -13,12 +13,15 @@ mod compression;
 mod config;
 mod farewell;
 mod fault;
+#[cfg(all(test, towpath_loom))]
+mod orders;
 mod out;
 mod peer;
 mod reader;
 pub mod router;
 mod server;
 mod stream;
+mod sync;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(not(feature = "tls"))]

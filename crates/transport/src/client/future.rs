@@ -5,11 +5,11 @@ use super::{
     shared::{self, Handle, Ping, Shared, Started, keep, wake},
     table::Phase,
 };
-use crate::{compression, fault};
+use crate::{compression, fault, sync::MutexGuard};
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, MutexGuard},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };

@@ -10,6 +10,9 @@ mod outcome;
 mod shared;
 mod table;
 
+#[cfg(all(test, towpath_loom))]
+mod orders;
+
 pub use connect::Connector;
 pub use connection::Connection;
 pub use driver::Driver;

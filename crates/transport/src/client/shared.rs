@@ -1,12 +1,16 @@
 //! What callers and the driver of one connection share.
 
 use super::table::{Entering, Entry, Phase, Table};
-use crate::{compression::Packing, out::OutQueue};
+use crate::{
+    compression::Packing,
+    out::OutQueue,
+    sync::{AtomicBool, Mutex, MutexGuard},
+};
 use std::{
     ops::Deref,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+        Arc, PoisonError,
+        atomic::Ordering::{Acquire, Relaxed, Release},
     },
     task::{Poll, Waker},
     time::Duration,

@@ -20,6 +20,9 @@ mod unpack;
 mod watch;
 mod work;
 
+#[cfg(all(test, towpath_loom))]
+mod orders;
+
 pub use bind::{BindOptions, BindTo};
 pub use connection::ServerConnection;
 pub use drain::{Drain, DrainWatch};

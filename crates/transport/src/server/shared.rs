@@ -1,13 +1,12 @@
 //! What the driver of a connection and the calls that it has moved aside share.
 
 use super::answer;
-use crate::{compression::Packing, out::OutQueue};
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::Waker,
-    time::Duration,
+use crate::{
+    compression::Packing,
+    out::OutQueue,
+    sync::{Mutex, MutexGuard},
 };
+use std::{collections::HashMap, sync::PoisonError, task::Waker, time::Duration};
 use tokio::{task::AbortHandle, time::Instant};
 use towpath_codec::kind;
 use towpath_core::{BoxError, CodecId, Context, Mode, Response};
