@@ -180,7 +180,8 @@ impl Fault {
             code(&read.code)?,
             read.message.unwrap_or_default(),
             read.cause.as_deref(),
-            read.trace_id,
+            // An empty one is none, as in Protobuf: an answer that is passed on has to have one.
+            read.trace_id.filter(|id| !id.is_empty()),
             read.chain.unwrap_or_default().0,
         )
         .with_retry_after(read.retry_after_ms.map(Duration::from_millis))

@@ -137,7 +137,9 @@ impl Model {
                 self.finish(n, End::Err(ErrorKind::TooLarge, Processed::No));
                 continue;
             }
-            let left = self.calls[n].deadline.map_or(0, |deadline| (deadline - now).as_millis() as u32);
+            let left = self.calls[n]
+                .deadline
+                .map_or(0, |deadline| (deadline - now).as_micros().div_ceil(1000) as u32);
             self.requests.push((n, left));
             self.sent.push(n);
             self.calls[n].at = At::Sent;
@@ -444,7 +446,9 @@ async fn run(limit: u32, events: &[Event]) {
         let now = Instant::now();
         match event {
             Event::Call { mode, deadline, body } => {
-                let deadline = deadline.map(|ms| now + Duration::from_millis(ms));
+                // Not a whole number of milliseconds: what is left is rounded up, and a timer rings at the next one.
+                let deadline =
+                    deadline.map(|ms| now + Duration::from_micros((1000 * ms).saturating_sub(300)));
                 real.call(*mode, deadline, *body);
                 model.call(*mode, deadline, 23 + body, now);
             }
@@ -469,6 +473,7 @@ async fn run(limit: u32, events: &[Event]) {
                 let until = now + Duration::from_millis(*ms);
                 while let Some(next) = model.next_deadline().filter(|next| *next < until) {
                     tokio::time::sleep_until(next).await;
+                    let next = Instant::now();
                     model.expire(next);
                     model.go_on(next);
                     real.settle().await;

@@ -187,6 +187,8 @@ async fn work(request: Request, running: Arc<AtomicUsize>) -> Result<Response, B
     match name {
         "sleep" => nap.await,
         "accept" => {
+            // To say it twice is to say it once.
+            request.accept();
             request.accept();
             nap.await;
         }
