@@ -1,4 +1,6 @@
 //! What the tests that try every order share: a stream in memory whose ends may be on different threads.
+// Tests may fail as loudly as they like, helpers included.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use crate::sync::{Mutex, MutexGuard};
 use std::{

@@ -2,6 +2,8 @@
 //!
 //! A wake-up that is lost leaves a thread waiting for ever, and the checker says so; so each test ends by
 //! waiting for all.
+// Tests may fail as loudly as they like, helpers included.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::{
     Connection,
@@ -118,6 +120,20 @@ fn a_call_that_is_given_up_is_in_nobody_s_way() {
         driven.join().unwrap().unwrap();
         let cancels = line.frames().iter().filter(|(kind, _)| *kind == kind::CANCEL).count();
         assert!(cancels <= 1);
+    });
+}
+
+/// A call is first polled by one task, and by another one while its answer arrives.
+#[test]
+fn a_call_that_changes_its_task_is_woken_there() {
+    every(3, || {
+        let line = Line::new(echo);
+        let (connection, driven) = connect(&line, 8);
+        let mut moved = Box::pin((&mut &connection).call(request("a")));
+        assert!(moved.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(block_on(moved).unwrap().body(), "a");
+        drop(connection);
+        driven.join().unwrap().unwrap();
     });
 }
 

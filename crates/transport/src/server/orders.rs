@@ -1,4 +1,6 @@
 //! Every order in which a handler on another thread and the driver of its connection can do things.
+// Tests may fail as loudly as they like, helpers included.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::{Drain, ServerConnection};
 use crate::{
