@@ -6,7 +6,7 @@ use crate::{
 };
 use bytes::{Buf, Bytes};
 use std::str;
-use towpath_core::{CodecId, Context, InvalidMethod, Metadata, Method, Mode, Request};
+use towpath_core::{CodecId, Context, Extensions, InvalidMethod, Metadata, Method, Mode, Request};
 
 /// Fixed fields of a REQUEST, its id included.
 const HEAD: usize = 20;
@@ -128,8 +128,13 @@ fn flags(request: &Request) -> u8 {
     };
     let idempotent = if request.context().is_idempotent() { IDEMPOTENT } else { 0 };
     let extensions = request.extensions();
-    let compressed = !extensions.is_empty() && extensions.get::<Compressed>().is_some();
+    let compressed = !extensions.is_empty() && is_compressed(extensions);
     mode | idempotent | if compressed { COMPRESSED } else { 0 }
+}
+
+#[cold]
+pub(crate) fn is_compressed(extensions: &Extensions) -> bool {
+    extensions.get::<Compressed>().is_some()
 }
 
 /// What a receiver of requests takes.
@@ -250,19 +255,26 @@ impl RequestHead {
             }
             None => Method::from_checked(payload.split_to(self.method_len.into())),
         };
-        let metadata = match self.metadata_len {
-            0 => Metadata::new(),
-            len => Metadata::from_checked(payload.split_to(len as usize)),
-        };
+        if self.metadata_len > 0 || self.is_compressed() {
+            return self.with_rest(method, payload);
+        }
         let mut request = Request::with_context(method, Context::new(), payload);
         request.set_codec(self.codec);
         request.set_mode(self.mode);
-        if self.metadata_len != 0 {
-            *request.context_mut() = reserved::read_context(&metadata);
-            *request.metadata_mut() = metadata;
-        }
         request.context_mut().set_idempotent(self.flags & IDEMPOTENT != 0);
-        if self.flags & COMPRESSED != 0 {
+        request
+    }
+
+    #[inline(never)]
+    fn with_rest(self, method: Method, mut payload: Bytes) -> Request {
+        let metadata = Metadata::from_checked(payload.split_to(self.metadata_len as usize));
+        let context = reserved::read_context(&metadata);
+        let mut request = Request::with_context(method, context, payload);
+        request.set_codec(self.codec);
+        request.set_mode(self.mode);
+        request.context_mut().set_idempotent(self.flags & IDEMPOTENT != 0);
+        *request.metadata_mut() = metadata;
+        if self.is_compressed() {
             request.extensions_mut().insert(Compressed);
         }
         request

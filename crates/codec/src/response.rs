@@ -25,8 +25,7 @@ pub fn put_response_head(
     let metadata = response.metadata().as_wire();
     let (len, metadata_len) = request::lengths(HEAD, metadata.len(), response.body().len())?;
     // By words, as the head of a request.
-    let extensions = response.extensions();
-    let compressed = !extensions.is_empty() && extensions.get::<Compressed>().is_some();
+    let compressed = !response.extensions().is_empty() && request::is_compressed(response.extensions());
     let answer = u64::from(response.is_fault()) << 56
         | u64::from(response.codec().0) << 48
         | u64::from(if compressed { COMPRESSED } else { 0 }) << 32
@@ -73,18 +72,9 @@ impl ResponseHead {
             1 => Status::Fault,
             _ => return Err(refuse("its status is neither ok nor fault")),
         };
-        if u64::from(metadata_len) > rest.len() as u64 {
-            return Err(refuse("the length of the metadata does not add up"));
-        }
-        if metadata_len > 0 {
-            request::check_metadata(&rest[..metadata_len as usize]).map_err(refuse)?;
-        }
         let compressed = u16::from_be_bytes([f0, f1]) & COMPRESSED != 0;
-        if compressed {
-            let Some(max) = compressed_up_to else {
-                return Err(refuse("the body is compressed, which was not announced as readable"));
-            };
-            compress::check(&rest[metadata_len as usize..], max).map_err(refuse)?;
+        if metadata_len > 0 || compressed {
+            check_rest(rest, metadata_len, compressed, compressed_up_to).map_err(refuse)?;
         }
         Ok(ResponseHead { id, status, codec: CodecId(codec), metadata_len, compressed })
     }
@@ -95,21 +85,45 @@ impl ResponseHead {
     #[inline]
     pub fn into_response(self, mut payload: Bytes) -> Response {
         payload.advance(HEAD);
-        let metadata = match self.metadata_len {
-            0 => Metadata::new(),
-            len => Metadata::from_checked(payload.split_to(len as usize)),
-        };
+        if self.metadata_len > 0 || self.compressed {
+            return self.with_rest(payload);
+        }
         let mut response = Response::new(payload);
         response.set_status(self.status);
         response.set_codec(self.codec);
-        if self.metadata_len != 0 {
-            *response.metadata_mut() = metadata;
-        }
+        response
+    }
+
+    #[cold]
+    fn with_rest(self, mut payload: Bytes) -> Response {
+        let metadata = Metadata::from_checked(payload.split_to(self.metadata_len as usize));
+        let mut response = Response::new(payload);
+        response.set_status(self.status);
+        response.set_codec(self.codec);
+        *response.metadata_mut() = metadata;
         if self.compressed {
             response.extensions_mut().insert(Compressed);
         }
         response
     }
+}
+
+/// What few answers have.
+#[cold]
+fn check_rest(
+    rest: &[u8],
+    metadata_len: u32,
+    compressed: bool,
+    compressed_up_to: Option<u32>,
+) -> Result<(), &'static str> {
+    let split = rest.split_at_checked(metadata_len as usize);
+    let (metadata, body) = split.ok_or("the length of the metadata does not add up")?;
+    request::check_metadata(metadata)?;
+    if compressed {
+        let unread = "the body is compressed, which was not announced as readable";
+        compress::check(body, compressed_up_to.ok_or(unread)?)?;
+    }
+    Ok(())
 }
 
 /// Reads the payload of a RESPONSE or a PUSH: its id and what it says. Its structure is checked here, once;

@@ -15,8 +15,9 @@ const BY_REFERENCE: usize = 8 * 1024;
 /// How many slices one vectored write takes.
 const SLICES: usize = 64;
 
-/// A buffer that has grown above this is given back when it is empty: an idle connection holds no buffers.
-const KEEP: usize = 32 * 1024;
+/// A buffer that has grown above this is given back when it is empty. Below, it stays for the next batch: to
+/// grow anew each time costs more than to fill it. An idle connection gives back all of it.
+const KEEP: usize = 256 * 1024;
 
 /// Frames in the order in which they are to be written.
 #[derive(Debug, Default)]

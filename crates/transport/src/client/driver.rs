@@ -27,6 +27,9 @@ const YIELDS: u8 = 3;
 /// How many reads the driver makes before it lets others run.
 const READS: u32 = 8;
 
+/// A connection that was idle for so long gives its buffers back, when the clock comes by anyway.
+const TIDY: Duration = Duration::from_secs(5);
+
 /// Drives one connection; spawn it. It ends with the connection: `Ok` when that was closed in good order,
 /// else with the reason, which every outstanding call is told as well.
 ///
@@ -338,6 +341,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             state.queued += 1;
         }
         state.table.shrink();
+        if now >= self.last_read + TIDY && state.table.is_idle() && state.out.is_empty() {
+            state.out = OutQueue::default();
+            if self.writing.is_empty() {
+                self.writing = OutQueue::default();
+            }
+            self.reader.tidy();
+        }
         if let Some(every) = self.keep_alive {
             let next = match self.asked_for_life {
                 Some(asked) if now >= asked + self.keep_alive_timeout => {
