@@ -512,3 +512,23 @@ async fn what_was_accepted_has_begun_whatever_a_goaway_says() {
     peer.goaway(&GoAway { reason: GoAwayReason::Malformed, last_id: 0, text: String::new() }).await;
     assert_eq!(failed(outcome, ErrorKind::Malformed).await.processed(), Processed::Unknown);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_nobody_takes_goes_to_the_next() {
+    let config = ClientConfig { max_outstanding: 1, ..Default::default() };
+    let (connection, _, mut peer) = client(&config);
+    let first = tokio::spawn(call(&connection, request("echo", "a")));
+    let (id, ..) = peer.expect_request().await;
+    let mut second = Box::pin(call(&connection, request("echo", "b")));
+    assert!(second.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let third = tokio::spawn(call(&connection, request("echo", "c")));
+    tokio::task::yield_now().await;
+    peer.respond(id, "").await;
+    first.await.unwrap().unwrap();
+    // It is its turn now, and it has not been looked at since.
+    drop(second);
+    let (id, _, request) = peer.expect_request().await;
+    assert_eq!(request.body(), "c");
+    peer.respond(id, "").await;
+    third.await.unwrap().unwrap();
+}

@@ -471,6 +471,10 @@ mod tests {
                             Entry::Granted(id) => (id, Sent),
                             Entry::Queued(id) => (id, Queued),
                         };
+                        // Nobody overtakes those in line, also where there is room for the first of them.
+                        let taken = calls.values().filter(|p| **p != Queued).count();
+                        let may_go = taken < limit && taken == calls.len();
+                        prop_assert_eq!(phase, if may_go { Sent } else { Queued });
                         prop_assert!(id > highest);
                         highest = id;
                         prop_assert!(calls.insert(id, phase).is_none());
