@@ -13,6 +13,7 @@ mod memory;
 pub mod metadata;
 mod pipe;
 mod script;
+pub mod seeds;
 pub mod server;
 pub mod text;
 mod wire;

@@ -1,5 +1,5 @@
-//! Every input in `fuzz/corpus`, given to what it is for: inputs that led the fuzzer somewhere, those that
-//! once found a bug, and the protocol's test vectors.
+//! Every input in `fuzz/corpus` (what led the fuzzer somewhere, and what once found a bug), and the protocol's
+//! test vectors, given to what they are for.
 //!
 //! The code is that of the fuzz targets. It needs no fuzzer.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -14,19 +14,22 @@ use std::{
 };
 
 fn replay(target: &str, check: fn(&[u8])) {
+    let mut inputs = Vec::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let (mut count, mut bad) = (0, Vec::new());
     for input in fs::read_dir(&folder).unwrap() {
         let input = input.unwrap().path();
-        let bytes = fs::read(&input).unwrap();
-        // All of them are named, not the first one only.
-        if catch_unwind(AssertUnwindSafe(|| check(&bytes))).is_err() {
-            bad.push(input);
-        }
-        count += 1;
+        inputs.push((input.display().to_string(), fs::read(input).unwrap()));
     }
+    assert!(inputs.len() > 40, "only {} inputs in {}", inputs.len(), folder.display());
+    fuzz::seeds::each(|of, name, input| {
+        if of == target {
+            inputs.push((name.to_owned(), input.to_vec()));
+        }
+    });
+    // All that fail are named, not the first one only.
+    let fails = |input: &[u8]| catch_unwind(AssertUnwindSafe(|| check(input))).is_err();
+    let bad: Vec<_> = inputs.iter().filter(|(_, input)| fails(input)).map(|(name, _)| name).collect();
     assert!(bad.is_empty(), "{target} fails for {bad:#?}");
-    assert!(count >= 15, "only {count} inputs in {}", folder.display());
 }
 
 #[test]
