@@ -5,6 +5,7 @@ use pin_project_lite::pin_project;
 use std::{
     cell::{Cell, RefCell},
     future::Future,
+    marker::PhantomData,
     mem,
     pin::Pin,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -150,7 +151,7 @@ pub fn scope<F: Future>(context: Context, future: F) -> InContext<F> {
 }
 
 /// Enters a call's context without making a future of it: what [`scope`] does for one poll. Servers use
-/// this for the part of a call that is done at once. The context is copied straight to its place: copies
+/// this for the part of a call that is done at once. Nested ones are left in reverse order. The context is copied straight to its place: copies
 /// are what such a short call would spend most of its time with.
 #[inline]
 pub fn enter(context: &Context) -> Entered {
@@ -160,12 +161,13 @@ pub fn enter(context: &Context) -> Entered {
     let inside = Inside::of(context);
     let outer = INSIDE.replace(inside);
     if outer != Inside::Nothing {
-        return Entered { outer: Some(Box::new((outer, set_current(context)))) };
+        let outer = Some(Box::new((outer, set_current(context))));
+        return Entered { outer, here: PhantomData };
     }
     if inside != Inside::Plain {
         let _ = CURRENT.try_with(|current| current.borrow_mut().clone_from(context));
     }
-    Entered { outer: None }
+    Entered { outer: None, here: PhantomData }
 }
 
 #[cold]
@@ -179,6 +181,8 @@ fn set_current(context: &Context) -> Context {
 pub struct Entered {
     /// What it was entered from, if that was another context: never so in a server's own task.
     outer: Option<Box<(Inside, Context)>>,
+    /// It is of this thread: left on another one, the context would stay here for ever.
+    here: PhantomData<*const ()>,
 }
 
 impl Entered {
@@ -304,6 +308,56 @@ mod tests {
             assert_eq!(current(), a.deadline());
         }
         assert_eq!(current(), None);
+    }
+
+    /// What one call leaves behind on its thread, the next one does not find: of whatever kinds the two are, and
+    /// however the first one ends.
+    #[test]
+    fn nothing_of_one_call_is_seen_by_the_next() {
+        let mut whole = with_deadline(1);
+        whole.set_field(super::super::Field::SessionId, Some("s".into()));
+        let mut traced = Context::new();
+        traced.set_trace(Some(super::super::TraceContext::random(true)));
+        let kinds = [Context::new(), with_deadline(2), traced, whole];
+        let seen = || {
+            let seen = Context::inherit();
+            (seen.deadline(), seen.trace(), seen.field(super::super::Field::SessionId).cloned())
+        };
+        let of = |c: &Context| (c.deadline(), c.trace(), c.field(super::super::Field::SessionId).cloned());
+        for (first, second) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (a, b))) {
+            for end in 0..4 {
+                let entered = enter(first);
+                assert_eq!(seen(), of(first));
+                match end {
+                    0 => drop(entered),
+                    1 => assert_eq!(of(&entered.leave()), of(first)),
+                    2 => {
+                        // Another call, on top of it.
+                        let inner = enter(second);
+                        assert_eq!(seen(), of(second));
+                        drop(inner);
+                        assert_eq!(seen(), of(first));
+                        drop(entered);
+                    }
+                    _ => {
+                        // A panic that is nested: the outermost is whose it was.
+                        let blown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                            let _outer = entered;
+                            let _inner = enter(second);
+                            panic!("on purpose");
+                        }));
+                        assert!(blown.is_err());
+                        assert_eq!(of(&last()), of(first));
+                        assert_eq!(of(&last()), of(&Context::new()), "once");
+                    }
+                }
+                assert!(with_current(|_| ()).is_none());
+                let entered = enter(second);
+                assert_eq!(seen(), of(second));
+                drop(entered);
+                assert_eq!(seen(), of(&Context::new()));
+            }
+        }
     }
 
     #[tokio::test]
