@@ -398,6 +398,22 @@ async fn handshakes_count_as_connections() {
     assert_eq!(call(&first, "Test.Echo", "x".into()).await.unwrap(), "x");
 }
 
+/// Who only holds a connection open, with no TLS on it, does not hold up the end of a server.
+#[tokio::test]
+async fn a_drain_does_not_wait_for_handshakes_that_stand_still() {
+    let ca = Ca::new("the CA");
+    // So long that the test hangs if it is waited for.
+    let tls = server_tls(&ca.server(&["localhost"])).handshake_timeout(Duration::from_secs(3600));
+    let server = serve(tls).await;
+    let mut silent = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    let connection = connect(trust(&ca), &server.address()).await.unwrap();
+    let late = tokio::spawn(async move { call(&connection, "Test.Echo", Bytes::from_static(b"x")).await });
+    assert_eq!(late.await.unwrap().unwrap(), "x");
+    server.drain.send(()).unwrap();
+    soon(server.task).await.unwrap().unwrap();
+    assert_eq!(soon(silent.read(&mut [0; 8])).await.unwrap_or(0), 0);
+}
+
 /// Passes bytes on until it is cut: without a word of TLS.
 async fn relay(to: u16) -> (u16, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

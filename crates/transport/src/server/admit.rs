@@ -1,6 +1,10 @@
 //! From a socket that was accepted to a connection that is served.
 
-use super::{connection::ServerConnection, drain::Drain, socket::Origin};
+use super::{
+    connection::ServerConnection,
+    drain::{Drain, DrainWatch},
+    socket::Origin,
+};
 use crate::{
     config::ServerConfig,
     peer::{Certificates, Peer},
@@ -8,17 +12,24 @@ use crate::{
     tls::{ServerTls, Shaken, Told},
 };
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
+    time::Duration,
 };
-use tokio::{net::TcpStream, runtime::Handle, task::JoinSet};
+use tokio::{net::TcpStream, runtime::Handle, task::JoinSet, time::sleep};
 use tower_service::Service;
 use towpath_codec::GoAwayReason;
 use towpath_core::{BoxError, Extensions, Request, Response};
+
+/// How long a drain waits for handshakes, if not less: they take milliseconds where somebody is there, and who
+/// only holds a connection open is not to hold up the end.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What all connections of a server have in common.
 #[derive(Clone)]
@@ -136,7 +147,14 @@ async fn shake<S>(
     S: Service<Request, Response = Response, Error: Into<BoxError>, Future: Send + 'static>,
     S: Clone + Send + 'static,
 {
-    let (socket, peer, refusal) = match tls.accept(stream, address).await {
+    let shaken = tokio::select! {
+        shaken = tls.accept(stream, address) => shaken,
+        () = too_late(gate.drain.watch(), gate.config.drain_timeout.min(LATE)) => {
+            tracing::debug!(peer = %address, "a TLS handshake was not over when the server drained");
+            return;
+        }
+    };
+    let (socket, peer, refusal) = match shaken {
         Shaken::In(stream, certificates) => {
             let peer = Peer::tcp(address, certificates);
             (Socket::Tls(stream), Some(peer), refusal.map(|why| (GoAwayReason::Draining, why)))
@@ -153,4 +171,10 @@ async fn shake<S>(
     // Not kept for as long as the connection lives.
     drop((gate, tls));
     connection.await;
+}
+
+/// Resolves so long after the server was told to drain.
+async fn too_late(mut drain: DrainWatch, wait: Duration) {
+    poll_fn(|cx| if drain.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    sleep(wait).await;
 }
