@@ -99,6 +99,34 @@ async fn a_successor_that_dies_changes_nothing() {
     assert_eq!(who(&address, "Test.Who").await.unwrap(), "new");
 }
 
+/// Whoever deploys may end the old one too soon: what the new one has been given is not taken away from it.
+#[tokio::test]
+async fn a_server_that_is_told_to_end_meanwhile_leaves_the_socket_to_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let offer = folder.path().join("offer");
+    for first in ["mcp://127.0.0.1:0".to_owned(), format!("mcp+unix:{}/s.sock", folder.path().display())] {
+        let server = bind(&first, &offer).await.unwrap();
+        let address = server.address().clone();
+        let (old, drain) = serve(server, "old");
+        let next = bind(&address, &offer).await.unwrap();
+        drain.send(()).unwrap();
+        soon(old).await.unwrap().unwrap();
+        // Who comes now waits for the new one.
+        let early = tokio::spawn({
+            let address = address.clone();
+            async move { who(&address, "Test.Who").await }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (new, drain) = serve(next, "new");
+        assert_eq!(early.await.unwrap().unwrap(), "new");
+        assert_eq!(who(&address, "Test.Who").await.unwrap(), "new");
+        assert!(offer.exists(), "it offers the socket in its turn");
+        drain.send(()).unwrap();
+        soon(new).await.unwrap().unwrap();
+        assert!(!offer.exists() && address.path().is_none_or(|path| !path.exists()));
+    }
+}
+
 #[tokio::test]
 async fn the_offer_of_a_dead_server_is_none() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,8 @@
 //!
 //! The old one offers its socket on a Unix socket of its own (the offer). The new one connects there and gets it
 //! (`SCM_RIGHTS`). When the new one is about to accept it says so; the old one takes its offer away, says that, and
-//! drains. A new one that dies before leaves the old one as it was.
+//! drains. A new one that dies before leaves the old one as it was. An old one that is told to end before leaves
+//! the socket, and what waits in its queue, to the new one.
 
 use super::socket::{Kind, Listener};
 use crate::unix::{self, SocketFile, UnixListener, UnixStream};
@@ -16,6 +17,7 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 use tokio::{
@@ -52,6 +54,8 @@ pub(super) enum Handover {
 pub(super) struct Offer {
     control: UnixListener,
     file: SocketFile,
+    /// Somebody has the socket who is still there, and does not accept yet.
+    is_out: AtomicBool,
 }
 
 /// The server that is replaced, still at work.
@@ -120,23 +124,47 @@ impl Old {
 impl Offer {
     pub(super) async fn open(path: &Path) -> io::Result<Self> {
         let (control, file) = unix::listen(path, MODE, 8).await?;
-        Ok(Offer { control, file })
+        Ok(Offer { control, file, is_out: AtomicBool::new(false) })
+    }
+
+    /// Whether a successor has the socket by now: what waits to be accepted is for it, and so is the file.
+    pub(super) fn is_out(&self) -> bool {
+        self.is_out.load(Relaxed)
     }
 
     /// Waits until a successor accepts.
     pub(super) async fn taken(&self, listener: &Listener) -> UnixStream {
         loop {
             match self.control.accept().await {
-                Ok((stream, _)) => match timeout(START, give(stream, listener)).await {
-                    Ok(Ok(successor)) => return successor,
-                    Ok(Err(error)) => tracing::warn!(%error, "a successor did not take over"),
-                    Err(_) => tracing::warn!("a successor did not take over within {} s", START.as_secs()),
-                },
+                Ok((stream, _)) => {
+                    let given = timeout(START, self.give(stream, listener)).await;
+                    self.is_out.store(false, Relaxed);
+                    match given {
+                        Ok(Ok(successor)) => return successor,
+                        Ok(Err(error)) => tracing::warn!(%error, "a successor did not take over"),
+                        Err(_) => {
+                            tracing::warn!("a successor did not take over within {} s", START.as_secs());
+                        }
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "no successor can take over for the moment");
                     sleep(Duration::from_secs(1)).await;
                 }
             }
+        }
+    }
+
+    async fn give(&self, mut stream: UnixStream, listener: &Listener) -> io::Result<UnixStream> {
+        let (kind, socket) = match listener.kind() {
+            Kind::Tcp(listener) => (b'T', listener.as_fd()),
+            Kind::Unix(listener) => (b'U', listener.as_fd()),
+        };
+        stream.async_io(Interest::WRITABLE, || send(&stream, kind, socket)).await?;
+        self.is_out.store(true, Relaxed);
+        match stream.read_u8().await? {
+            READY => Ok(stream),
+            _ => Err(broken("the successor speaks another version")),
         }
     }
 
@@ -153,18 +181,6 @@ impl New {
         if let Ok(Err(error)) = timeout(WORD, stream.write_u8(GONE)).await {
             tracing::warn!(%error, "the successor is gone");
         }
-    }
-}
-
-async fn give(mut stream: UnixStream, listener: &Listener) -> io::Result<UnixStream> {
-    let (kind, socket) = match listener.kind() {
-        Kind::Tcp(listener) => (b'T', listener.as_fd()),
-        Kind::Unix(listener) => (b'U', listener.as_fd()),
-    };
-    stream.async_io(Interest::WRITABLE, || send(&stream, kind, socket)).await?;
-    match stream.read_u8().await? {
-        READY => Ok(stream),
-        _ => Err(broken("the successor speaks another version")),
     }
 }
 

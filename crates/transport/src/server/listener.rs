@@ -225,6 +225,10 @@ where
                 listener.hand_over();
                 offer.close(successor).go_ahead().await;
             }
+            (_, Some(offer)) if offer.is_out() => {
+                tracing::info!("another process has the socket and will serve: this one drains");
+                listener.hand_over();
+            }
             (_, offer) => {
                 drop(offer);
                 // Closing the socket would reset them; so they hear that they are late.

@@ -31,6 +31,10 @@ impl Offer {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no Unix sockets"))
     }
 
+    pub(super) fn is_out(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(super) async fn taken(&self, _: &Listener) -> Infallible {
         match self.0 {}
     }
