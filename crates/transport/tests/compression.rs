@@ -5,11 +5,20 @@ mod common;
 
 use bytes::Bytes;
 use common::*;
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 use tower::Service;
 use towpath_codec::{Algorithm, Compressed, GoAway, GoAwayReason, Limits, Settings, kind};
-use towpath_core::{ErrorKind, Fault, Mode, Processed, Request, Response};
-use towpath_transport::{ClientConfig, Compression, Connection, Outcome, ResponseFuture, ServerConfig};
+use towpath_core::{BoxError, ErrorKind, Fault, Mode, Processed, Request, Response};
+use towpath_transport::{
+    ClientConfig, Compression, Connection, Drain, Outcome, ResponseFuture, ServerConfig, ServerConnection,
+};
 
 const BOTH: [Algorithm; 2] = [Algorithm::Lz4, Algorithm::Zstd];
 
@@ -300,6 +309,80 @@ async fn small_calls_overtake_a_large_compressed_one() {
         }
     }
     panic!("it is always the large one that is answered first");
+}
+
+/// Nor is a large answer of an asynchronous call compressed there.
+#[tokio::test]
+async fn small_calls_overtake_a_large_answer_that_is_pushed() {
+    let (mut peer, _drain, _, _) = server_over(32 << 20, &callee(Algorithm::Zstd));
+    peer.expect(kind::SETTINGS).await;
+    peer.send(settings(3)).await;
+    let mut large = Request::new("echo", text(12 << 20));
+    large.set_mode(Mode::Async);
+    for round in (1..40).step_by(2) {
+        let mut both = request_frame(round, 0, &large);
+        both.extend(request_frame(round + 1, 0, &request("echo", "small")));
+        peer.send(both).await;
+        let mut order = Vec::new();
+        while order.len() < 3 {
+            let next = tokio::time::timeout(Duration::from_secs(20), peer.next()).await.unwrap();
+            order.push(next.unwrap().0);
+        }
+        assert!(order.iter().position(|k| *k == kind::ACK) < order.iter().position(|k| *k == kind::PUSH));
+        if order.last() == Some(&kind::PUSH) {
+            return;
+        }
+    }
+    panic!("it is always the large one that is answered first");
+}
+
+/// Clones panic as long as it is told to.
+struct Fragile(Arc<AtomicBool>);
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        assert!(!self.0.swap(false, SeqCst), "on purpose");
+        Fragile(self.0.clone())
+    }
+}
+
+impl Service<Request> for Fragile {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        std::future::ready(Ok(Response::new(request.into_body())))
+    }
+}
+
+/// A compressed call is moved aside with a clone of the service: whoever has made it hears what came of that.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_panics_when_it_is_cloned_answers() {
+    let (near, far) = tokio::io::duplex(PIPE);
+    let breaks = Arc::new(AtomicBool::new(false));
+    let (drain, service) = (Drain::new(), Fragile(breaks.clone()));
+    tokio::spawn(ServerConnection::new(near, service, &callee(Algorithm::Lz4), drain.watch()));
+    let mut peer = Peer { io: far };
+    peer.expect(kind::SETTINGS).await;
+    let body = towpath_codec::compress(Algorithm::Lz4, &text(2000)).unwrap();
+    for mode in [Mode::Unary, Mode::Async] {
+        let first = if mode == Mode::Unary { 1 } else { 11 };
+        breaks.store(true, SeqCst);
+        let mut request = Request::new("echo", body.clone());
+        request.extensions_mut().insert(Compressed);
+        request.set_mode(mode);
+        peer.send(request_frame(first, 0, &request)).await;
+        let (id, answer) = peer.expect_response().await;
+        let fault = Fault::from_response(&answer).unwrap();
+        assert_eq!((id, fault.code().to_string().as_str()), (first, "MCP-E-009"), "{fault:?}");
+        peer.send(packed(first + 1, "echo", body.clone())).await;
+        assert_eq!(peer.expect_response().await.1.body(), &text(2000));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,18 @@
 //! What the driver of a connection and the calls that it has moved aside share.
 
-use super::answer;
+use super::{answer, unpack::TURNS};
 use crate::{
     compression::Packing,
     out::OutQueue,
     sync::{Mutex, MutexGuard},
 };
-use std::{collections::HashMap, sync::PoisonError, task::Waker, time::Duration};
-use tokio::{task::AbortHandle, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock, PoisonError},
+    task::Waker,
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::AbortHandle, time::Instant};
 use towpath_codec::kind;
 use towpath_core::{BoxError, CodecId, Context, Mode, Response};
 
@@ -21,6 +26,7 @@ const SWEEP_PER_CALL: Duration = Duration::from_nanos(100);
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) packing: Packing,
+    turns: OnceLock<Arc<Semaphore>>,
 }
 
 #[derive(Debug)]
@@ -60,7 +66,12 @@ impl Shared {
             driver_asked: false,
             max_payload: towpath_codec::DEFAULT_MAX_PAYLOAD,
         });
-        Shared { state, packing }
+        Shared { state, packing, turns: OnceLock::new() }
+    }
+
+    /// For work on large bodies; see there.
+    pub(crate) fn turns(&self) -> Arc<Semaphore> {
+        self.turns.get_or_init(|| Arc::new(Semaphore::new(TURNS))).clone()
     }
 
     #[inline]

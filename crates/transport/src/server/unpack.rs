@@ -1,49 +1,81 @@
 //! Compressed bodies on their way in and out, aside from the connection's own task.
 
-use super::{answer, call::CallFuture, connection::ServerConnection, shared::Call, work::arrived};
+use super::{
+    answer,
+    call::CallFuture,
+    connection::{Begun, ServerConnection},
+    shared::Call,
+    work::arrived,
+};
 use crate::compression::unpack_request;
 use bytes::Bytes;
 use std::{
     future::Future,
     mem,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    task::{JoinHandle, spawn_blocking},
+    sync::Semaphore,
+    task::{JoinError, spawn_blocking},
     time::Instant,
 };
 use tower_service::Service;
 use towpath_codec::{Compressed, RequestHead, kind};
-use towpath_core::{Acceptance, BoxError, CodecId, Error, ErrorKind, Mode, Request, Response};
+use towpath_core::{Acceptance, BoxError, CodecId, Error, ErrorKind, Mode, Request, Response, context};
 
 /// Bodies above this size are not compressed or decompressed where others wait for it.
-const AT_ONCE: usize = 64 * 1024;
+pub(super) const AT_ONCE: usize = 64 * 1024;
+
+/// So many of them are in work at a time on one connection. What is begun cannot be stopped: a peer that cancels
+/// its calls as fast as it makes them would have hundreds in work, with up to `max_payload` bytes each that no
+/// longer count as held.
+pub(crate) const TURNS: usize = 2;
+
+/// Work on a large body, on a thread for that, when it has its turn. Who gives up before that has it not done.
+async fn aside<T: Send + 'static>(
+    turns: Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    // It fails when the semaphore is closed, which it never is.
+    let turn = turns.acquire_owned().await.ok();
+    spawn_blocking(move || {
+        let done = work();
+        drop(turn);
+        done
+    })
+    .await
+}
 
 /// A request whose body is being decompressed.
 pub(crate) enum Unpacking {
     /// A short one: where the call is.
     Here(Request),
-    Elsewhere(JoinHandle<Result<Request, Error>>),
+    Elsewhere(Pin<Box<dyn Future<Output = Result<Request, Error>> + Send>>),
 }
 
 impl Unpacking {
-    fn new(mut request: Request, len: usize) -> Self {
+    fn new(mut request: Request, len: usize, turns: impl FnOnce() -> Arc<Semaphore>) -> Self {
         if len <= AT_ONCE {
             return Unpacking::Here(request);
         }
-        Unpacking::Elsewhere(spawn_blocking(move || unpack_request(&mut request).map(|()| request)))
+        let turns = turns();
+        Unpacking::Elsewhere(Box::pin(async {
+            let unpacked = aside(turns, move || unpack_request(&mut request).map(|()| request)).await;
+            unpacked.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Cancelled)
+                    .because("the runtime ended while its body was decompressed"))
+            })
+        }))
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Request, Error>> {
-        Poll::Ready(match self {
-            Unpacking::Here(request) => unpack_request(request).map(|()| mem::take(request)),
-            Unpacking::Elsewhere(task) => ready!(Pin::new(task).poll(cx)).unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Cancelled)
-                    .because("the runtime ended while its body was decompressed"))
-            }),
-        })
+        match self {
+            Unpacking::Here(request) => Poll::Ready(unpack_request(request).map(|()| mem::take(request))),
+            Unpacking::Elsewhere(unpacked) => unpacked.as_mut().poll(cx),
+        }
     }
 }
 
@@ -80,8 +112,14 @@ where
             request.extensions_mut().insert(Acceptance::new(move || shared.accept(id)));
             self.enter(id, call.clone());
         }
-        let unpacking = Unpacking::new(request, len);
-        self.place.set(CallFuture::Packed { service: Some(self.service.clone()), unpacking });
+        // A clone is a user's code: if it panics, it is this call that ends.
+        self.begun = Some(Begun { id, mode, codec });
+        let entered = context::enter(&call.context);
+        let service = self.service.clone();
+        drop(entered);
+        self.begun = None;
+        let unpacking = Unpacking::new(request, len, || self.shared.turns());
+        self.place.set(CallFuture::Packed { service: Some(service), unpacking });
         self.move_aside(id, call);
     }
 
@@ -97,14 +135,51 @@ where
         let bytes = response.body().len();
         let context = towpath_core::Context::new();
         self.enter(id, Call { mode: Mode::Unary, codec, accepted: false, context, bytes, task: None });
+        self.pack_aside(id, response);
+    }
+
+    /// The answer of a call that stands in the table is there at once, and is large.
+    #[cold]
+    pub(super) fn pack_aside(&mut self, id: u64, response: Response) {
         let shared = self.shared.clone();
         let task = tokio::spawn(async move {
             let packing = shared.clone();
-            let packed = spawn_blocking(move || packing.packing.packed(response)).await;
+            let packed = aside(shared.turns(), move || packing.packing.packed(response)).await;
             shared.finish(id, packed.map_err(Into::into));
         });
         if let Some(call) = self.shared.lock().calls.get_mut(&id) {
             call.task = Some(task.abort_handle());
         }
+    }
+}
+
+#[cfg(all(test, feature = "zstd"))]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+    use towpath_codec::{Algorithm, Compressed};
+
+    /// However many are given up: no more are in work than have their turn, and none that was given up before.
+    #[tokio::test]
+    async fn large_bodies_are_unpacked_in_turn() {
+        let turns = Arc::new(Semaphore::new(TURNS));
+        let all = turns.clone().acquire_many_owned(TURNS as u32).await.unwrap();
+        let body = towpath_codec::compress(Algorithm::Zstd, &vec![b'0'; 1 << 20]).unwrap();
+        let unpacking = || {
+            let mut request = Request::new("A.B", body.clone());
+            request.extensions_mut().insert(Compressed);
+            Unpacking::new(request, 1 << 20, || turns.clone())
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..100 {
+            assert!(unpacking().poll(&mut cx).is_pending());
+        }
+        let mut kept = unpacking();
+        assert!(kept.poll(&mut cx).is_pending());
+        assert_eq!(Arc::strong_count(&turns), 3, "this one, that of the turns, that of who waits");
+        drop(all);
+        let request = std::future::poll_fn(|cx| kept.poll(cx)).await.unwrap();
+        assert_eq!(request.body().len(), 1 << 20);
+        assert_eq!(turns.available_permits(), TURNS);
     }
 }

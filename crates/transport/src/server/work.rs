@@ -5,6 +5,7 @@ use super::{
     call::{Aside, CallFuture, Place, panicked},
     connection::{Begun, End, ServerConnection},
     shared::Call,
+    unpack::AT_ONCE,
 };
 use bytes::Bytes;
 use std::{
@@ -76,7 +77,12 @@ where
                     }
                 }
             },
-            Mode::Async => self.shared.finish(id, result.map_err(Into::into)),
+            Mode::Async => match result {
+                Ok(large) if large.body().len() > AT_ONCE && self.shared.packing.wants(&large) => {
+                    self.pack_aside(id, large);
+                }
+                result => self.shared.finish(id, result.map_err(Into::into)),
+            },
             _ => {}
         }
         // It is answered: a panic of what is dropped now, a user's code as well, is nobody's.
