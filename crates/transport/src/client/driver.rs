@@ -236,6 +236,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
         }
         self.shared.drain_line(&mut state, &mut self.wakers);
+        let waiting = state.table.waits_for_window();
+        if state.table.window.judge(now, waiting) {
+            self.shared.drain_line(&mut state, &mut self.wakers);
+        }
         Ok(())
     }
 
@@ -256,9 +260,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
             }
             let mut state = self.shared.lock();
-            if let Some(earliest) = state.table.earliest() {
-                self.alarm.not_later_than(earliest);
-            }
+            set_alarm(&mut self.alarm, &mut state);
             if state.out.is_empty() {
                 state.flush_asked = false;
                 self.yields = YIELDS;
@@ -287,9 +289,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// The socket is full. Deadlines go on, and a call may bring an earlier one.
     fn wait_for_socket(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let mut state = self.shared.lock();
-        if let Some(earliest) = state.table.earliest() {
-            self.alarm.not_later_than(earliest);
-        }
+        set_alarm(&mut self.alarm, &mut state);
         state.flush_asked = false;
         super::shared::keep(&mut state.driver, cx.waker());
         self.done(&state)
@@ -339,6 +339,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         for id in state.table.expire(now, &mut self.wakers, late) {
             towpath_codec::put_short(&mut state.out.buf, kind::CANCEL, id);
             state.queued += 1;
+        }
+        if state.table.window.look(now) {
+            self.shared.drain_line(&mut state, &mut self.wakers);
         }
         state.table.shrink();
         if now >= self.last_read + TIDY && state.table.is_idle() && state.out.is_empty() {
@@ -426,6 +429,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let farewell = matches!(result, Ok(())) || !self.writing.is_empty();
         self.stage =
             Stage::Ending(farewell.then(|| Farewell::new(mem::take(&mut self.writing))), Some(result));
+    }
+}
+
+/// When the clock has something to say about calls: their deadlines, and a window that some wait for.
+#[inline]
+fn set_alarm(alarm: &mut Alarm, state: &mut State) {
+    if let Some(earliest) = state.table.earliest() {
+        alarm.not_later_than(earliest);
+    }
+    if state.table.waits_for_window() {
+        if state.table.window.due().is_none() {
+            state.table.window.judge(Instant::now(), true);
+        }
+        if let Some(due) = state.table.window.due() {
+            alarm.not_later_than(due);
+        }
     }
 }
 

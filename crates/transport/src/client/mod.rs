@@ -6,9 +6,11 @@ mod driver;
 mod ending;
 mod eyeballs;
 mod future;
+mod line;
 mod outcome;
 mod shared;
 mod table;
+mod window;
 
 #[cfg(all(test, towpath_loom))]
 mod orders;

@@ -192,8 +192,10 @@ impl Shared {
         let (started, driver) = match state.table.enter(room, entering, waker) {
             None => return Err(self.error(ErrorKind::Overloaded).because("too many calls wait in line")),
             Some(Entry::Queued(id)) => {
-                // Only to learn of a deadline that is earlier than what its timer is set to.
-                let sooner = deadline.is_some() && state.table.earliest() != earliest;
+                // Only to learn of a deadline that is earlier than what its timer is set to; or that there is
+                // somebody who waits for the window.
+                let sooner = deadline.is_some() && state.table.earliest() != earliest
+                    || state.table.waits_for_window() && state.table.window.due().is_none();
                 (Started::Queued(id), if sooner { state.ask_flush() } else { None })
             }
             Some(Entry::Granted(id)) => {

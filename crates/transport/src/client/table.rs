@@ -4,7 +4,11 @@
 //! bits: an answer finds its slot without a search, and a late one for a slot that has been given to
 //! another call is recognised, because the ids differ.
 
-use std::{collections::VecDeque, task::Waker, time::Duration};
+use super::{
+    line::Line,
+    window::{LARGE, Window},
+};
+use std::{task::Waker, time::Duration};
 use tokio::time::Instant;
 use towpath_core::{Error, Response};
 
@@ -44,6 +48,8 @@ pub(crate) struct Slot {
     pub(crate) is_async: bool,
     /// Of its request: what a turn promises room for.
     bytes: usize,
+    /// Its request counts for the window of large bodies.
+    is_large: bool,
     pub(crate) deadline: Option<Instant>,
     pub(crate) waker: Option<Waker>,
     pub(crate) outcome: Option<Outcome>,
@@ -54,10 +60,13 @@ pub(crate) struct Slot {
 pub(crate) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Ids in line; those whose call has gone meanwhile are passed over.
-    line: VecDeque<u64>,
-    /// How many of them are still there.
-    queued: usize,
+    /// Those in line: calls with small requests, and those with large ones, who have a window to wait for
+    /// too. The small do not wait behind the large.
+    small: Line,
+    large: Line,
+    /// Whose turn is next, if both have one.
+    large_next: bool,
+    pub(crate) window: Window,
     last: u64,
     /// Calls that are granted or sent and have no outcome yet, and outcomes not yet fetched.
     taken: usize,
@@ -90,8 +99,10 @@ impl Table {
         Table {
             slots: Vec::new(),
             free: Vec::new(),
-            line: VecDeque::new(),
-            queued: 0,
+            small: Line::default(),
+            large: Line::default(),
+            large_next: false,
+            window: Window::default(),
             last: 0,
             taken: 0,
             granted_bytes: 0,
@@ -116,7 +127,7 @@ impl Table {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.taken == 0 && self.queued == 0
+        self.taken == 0 && self.small.waiting() + self.large.waiting() == 0
     }
 
     /// No call in the table is due before this.
@@ -126,10 +137,15 @@ impl Table {
     }
 
     /// A slot for a new call; `room` says whether anything but the limit keeps it from being sent now.
-    /// Nobody overtakes those in line. `None`: even the line is full.
+    /// Nobody overtakes those in line, but small calls the large. `None`: even the line is full.
     #[inline]
     pub(crate) fn enter(&mut self, room: bool, call: Entering, waker: &Waker) -> Option<Entry> {
-        let granted = room && self.taken < self.limit && self.queued == 0;
+        // What is accepted stays out for as long as it likes: it does not count.
+        let is_large = call.bytes >= LARGE && !call.is_async;
+        let mut granted = room && self.taken < self.limit && self.small.waiting() == 0;
+        if is_large {
+            granted &= self.large.waiting() == 0 && self.window.has_room(call.bytes);
+        }
         let index = match self.free.pop() {
             Some(index) => index as usize,
             None => self.grow()?,
@@ -139,6 +155,7 @@ impl Table {
         let slot = &mut self.slots[index];
         slot.id = id;
         slot.bytes = call.bytes;
+        slot.is_large = is_large;
         slot.is_async = call.is_async;
         slot.deadline = call.deadline;
         slot.waker = Some(waker.clone());
@@ -148,24 +165,16 @@ impl Table {
         Some(if granted {
             slot.phase = Phase::Sent;
             self.taken += 1;
+            if is_large {
+                self.window.enter(call.bytes);
+            }
             Entry::Granted(id)
         } else {
             slot.phase = Phase::Queued;
-            self.join_line(id);
+            let line = if is_large { &mut self.large } else { &mut self.small };
+            line.join(id, |id| waits(&self.slots, id));
             Entry::Queued(id)
         })
-    }
-
-    fn join_line(&mut self, id: u64) {
-        self.queued += 1;
-        self.line.push_back(id);
-        if self.line.len() > 2 * self.queued + 64 {
-            let slots = &self.slots;
-            self.line.retain(|id| {
-                let slot = &slots[(id & INDEX_MASK) as usize];
-                slot.id == *id && slot.phase == Phase::Queued
-            });
-        }
     }
 
     #[cold]
@@ -177,6 +186,7 @@ impl Table {
                 phase: Phase::Vacant,
                 is_async: false,
                 bytes: 0,
+                is_large: false,
                 deadline: None,
                 waker: None,
                 outcome: None,
@@ -213,14 +223,20 @@ impl Table {
         let outcome = slot.outcome.take();
         slot.waker = None;
         slot.deadline = None;
-        if phase == Phase::Granted {
-            self.granted_bytes -= slot.bytes;
-        }
+        let (bytes, is_large) = (slot.bytes, slot.is_large);
         self.free.push((id & INDEX_MASK) as u32);
         match phase {
-            Phase::Queued => self.queued -= 1,
+            Phase::Queued => self.line(is_large).gone(),
             Phase::Refused | Phase::Vacant => {}
-            Phase::Granted | Phase::Sent | Phase::Accepted => self.taken -= 1,
+            Phase::Granted | Phase::Sent | Phase::Accepted => {
+                self.taken -= 1;
+                if phase == Phase::Granted {
+                    self.granted_bytes -= bytes;
+                }
+                if is_large {
+                    self.window.leave(bytes, outcome.is_some());
+                }
+            }
         }
         Some((phase, outcome))
     }
@@ -233,7 +249,12 @@ impl Table {
         match slot.phase {
             Phase::Accepted => return None,
             Phase::Refused => {}
-            _ => self.taken -= 1,
+            _ => {
+                self.taken -= 1;
+                if slot.is_large {
+                    self.window.leave(slot.bytes, true);
+                }
+            }
         }
         slot.phase = Phase::Vacant;
         self.free.push(index as u32);
@@ -250,10 +271,19 @@ impl Table {
         Some(outcome)
     }
 
-    /// Whether somebody waits whose turn it is.
+    fn line(&mut self, large: bool) -> &mut Line {
+        if large { &mut self.large } else { &mut self.small }
+    }
+
+    /// Whether somebody waits for whom there is a slot; the window may still be closed to the large.
     #[inline]
     pub(crate) fn has_turn(&self) -> bool {
-        self.queued > 0 && self.taken < self.limit
+        self.small.waiting() + self.large.waiting() > 0 && self.taken < self.limit
+    }
+
+    /// Whether calls with large requests wait, and for nothing but the window.
+    pub(crate) fn waits_for_window(&self) -> bool {
+        self.large.waiting() > 0 && self.small.waiting() == 0 && self.taken < self.limit
     }
 
     /// Gives the first in line its turn, and returns its waker.
@@ -261,17 +291,22 @@ impl Table {
         if !self.has_turn() {
             return None;
         }
-        while let Some(id) = self.line.pop_front() {
-            if let Some(slot) = self.get(id).filter(|slot| slot.phase == Phase::Queued) {
-                slot.phase = Phase::Granted;
-                let (waker, bytes) = (slot.waker.take(), slot.bytes);
-                self.granted_bytes += bytes;
-                self.queued -= 1;
-                self.taken += 1;
-                return waker;
-            }
+        let slots = &self.slots;
+        let small = self.small.first(|id| waits(slots, id));
+        let large = self.large.first(|id| waits(slots, id));
+        let large = large.filter(|id| self.window.has_room(slots[(id & INDEX_MASK) as usize].bytes));
+        let id = if self.large_next { large.or(small) } else { small.or(large) }?;
+        let slot = &mut self.slots[(id & INDEX_MASK) as usize];
+        slot.phase = Phase::Granted;
+        let (waker, bytes, is_large) = (slot.waker.take(), slot.bytes, slot.is_large);
+        self.granted_bytes += bytes;
+        self.taken += 1;
+        self.large_next = !is_large;
+        self.line(is_large).gone();
+        if is_large {
+            self.window.enter(bytes);
         }
-        None
+        waker
     }
 
     /// Sets the outcome of a call unless it has one; returns the waker of who waits for it.
@@ -293,7 +328,7 @@ impl Table {
     ) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_pending()) {
             if let Some(outcome) = decide(slot) {
-                slot.settle(outcome, &mut self.queued);
+                slot.settle(outcome, &mut self.small, &mut self.large);
                 wakers.extend(slot.waker.take());
             }
         }
@@ -319,7 +354,7 @@ impl Table {
                         sent.push(slot.id);
                     }
                     let outcome = late(slot);
-                    slot.settle(outcome, &mut self.queued);
+                    slot.settle(outcome, &mut self.small, &mut self.large);
                     wakers.extend(slot.waker.take());
                 }
                 Some(deadline) => earliest = Some(earliest.map_or(deadline, |other| other.min(deadline))),
@@ -339,7 +374,8 @@ impl Table {
             // Ids go on from the last one: a late answer still meets nobody.
             self.slots = Vec::new();
             self.free = Vec::new();
-            self.line = VecDeque::new();
+            self.small.shrink();
+            self.large.shrink();
         }
     }
 }
@@ -355,14 +391,20 @@ impl Slot {
         self.outcome.is_none() && !matches!(self.phase, Phase::Vacant | Phase::Refused)
     }
 
-    fn settle(&mut self, outcome: Outcome, queued: &mut usize) {
+    fn settle(&mut self, outcome: Outcome, small: &mut Line, large: &mut Line) {
         self.outcome = Some(outcome);
         self.deadline = None;
         if self.phase == Phase::Queued {
             self.phase = Phase::Refused;
-            *queued -= 1;
+            if self.is_large { large.gone() } else { small.gone() }
         }
     }
+}
+
+/// Whether the call of this id is still in line.
+fn waits(slots: &[Slot], id: u64) -> bool {
+    let slot = &slots[(id & INDEX_MASK) as usize];
+    slot.id == id && slot.phase == Phase::Queued
 }
 
 #[cfg(test)]
