@@ -532,3 +532,59 @@ async fn a_turn_that_nobody_takes_goes_to_the_next() {
     peer.respond(id, "").await;
     third.await.unwrap().unwrap();
 }
+
+/// 64 KiB at a time are four at first; whoever is slow to answer is soon given all, and small calls do not wait.
+#[tokio::test(start_paused = true)]
+async fn large_calls_wait_for_their_window_and_nobody_else_does() {
+    let (connection, _, mut peer) = client(&ClientConfig::default());
+    let large = || Request::new("large", Bytes::from(vec![7; 64 * 1024]));
+    let calls: Vec<_> = (0..64).map(|_| tokio::spawn(call(&connection, large()))).collect();
+    let mut ids = Vec::new();
+    let begin = Instant::now();
+    for _ in 0..4 {
+        ids.push(peer.expect_request().await.0);
+    }
+    let small = tokio::spawn(call(&connection, request("small", "")));
+    let (id, _, request) = peer.expect_request().await;
+    assert_eq!(request.method(), &"small", "it overtakes the large ones that wait");
+    assert!(begin.elapsed() < Duration::from_millis(5), "{:?}", begin.elapsed());
+    peer.respond(id, "").await;
+    small.await.unwrap().unwrap();
+    // Nothing is answered, so the window opens: 8, 16, 32, 64 of them, 5 ms apart.
+    while ids.len() < 64 {
+        ids.push(peer.expect_request().await.0);
+    }
+    assert!(begin.elapsed() < Duration::from_millis(40), "{:?}", begin.elapsed());
+    for id in ids {
+        peer.respond(id, "done").await;
+    }
+    for call in calls {
+        assert_eq!(&call.await.unwrap().unwrap().into_body()[..], b"done");
+    }
+    assert_eq!(connection.outstanding(), 0);
+}
+
+/// A large call in line that is dropped, or late, gives its place to the next.
+#[tokio::test(start_paused = true)]
+async fn a_large_call_that_gives_up_in_line_holds_up_nobody() {
+    let (connection, _, mut peer) = client(&ClientConfig::default());
+    let large = |method: &'static str| Request::new(method, Bytes::from(vec![7; 200 * 1024]));
+    let first = tokio::spawn(call(&connection, large("first")));
+    let (id, _, _) = peer.expect_request().await;
+    let dropped = tokio::spawn(call(&connection, large("dropped")));
+    let mut late = large("late");
+    late.context_mut().set_deadline(Some(Instant::now() + Duration::from_millis(2)));
+    let late = tokio::spawn(call(&connection, late));
+    let last = tokio::spawn(call(&connection, large("last")));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    dropped.abort();
+    let error = failed(async { late.await.unwrap() }, ErrorKind::DeadlineExceeded).await;
+    assert_eq!(error.processed(), Processed::No);
+    peer.respond(id, "").await;
+    first.await.unwrap().unwrap();
+    let (id, _, request) = peer.expect_request().await;
+    assert_eq!(request.method(), &"last");
+    peer.respond(id, "").await;
+    last.await.unwrap().unwrap();
+    assert_eq!(connection.outstanding(), 0);
+}
