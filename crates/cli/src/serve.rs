@@ -38,7 +38,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     };
     let server =
         Server::builder().config(config).options(options).bind(&args.listen).await.map_err(|error| {
-            let text = format!("cannot listen on {}: {error}", args.listen);
+            let text = error.to_string();
             if error.kind() == ErrorKind::InvalidInput { Failure::Usage(text) } else { Failure::Other(text) }
         })?;
 

@@ -179,13 +179,23 @@ impl fmt::Display for Address {
     }
 }
 
+impl InvalidAddress {
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What follows on the text, or on what stands for it.
+    pub(crate) fn verdict(&self) -> String {
+        format!(
+            "is no address: {}; it looks like mcp://127.0.0.1:8080, mcps://orders:8443 or mcp+unix:/run/orders.sock",
+            self.why
+        )
+    }
+}
+
 impl fmt::Display for InvalidAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is no address: {}; it looks like mcp://127.0.0.1:8080, mcps://orders:8443 or mcp+unix:/run/orders.sock",
-            self.text, self.why
-        )
+        write!(f, "{:?} {}", self.text, self.verdict())
     }
 }
 

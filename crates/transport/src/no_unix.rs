@@ -39,7 +39,7 @@ pub(crate) async fn listen(_: &Path, _: u32, _: u32) -> io::Result<(UnixListener
     none()
 }
 
-pub(crate) fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(_: &Path, error: &io::Error) -> String {
     error.to_string()
 }
 

@@ -22,9 +22,14 @@ pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
 }
 
 /// Why that failed, in words.
-pub(crate) fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file: the server does not run".to_owned(),
+        io::ErrorKind::ConnectionRefused
+            if fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket()) =>
+        {
+            "the file is no socket: check the path".to_owned()
+        }
         io::ErrorKind::ConnectionRefused => {
             "connection refused: nobody listens there, the file is left from a server that has died"
                 .to_owned()
@@ -32,6 +37,9 @@ pub(crate) fn reason(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             "permission denied: this user may not write to the socket's file, or not enter its folder"
                 .to_owned()
+        }
+        io::ErrorKind::WouldBlock => {
+            "too many wait to be accepted already: the server is too busy, or stands still".to_owned()
         }
         _ => error.to_string(),
     }
@@ -59,7 +67,9 @@ pub(crate) async fn listen(path: &Path, mode: u32, backlog: u32) -> io::Result<(
 }
 
 async fn lock_folder(path: &Path) -> Option<File> {
-    let folder = File::open(path.parent()?).ok()?;
+    // A path without a folder is in the one that this process is in.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
+    let folder = File::open(folder).ok()?;
     for _ in 0..TRIES {
         match folder.try_lock() {
             Ok(()) => return Some(folder),

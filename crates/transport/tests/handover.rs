@@ -94,6 +94,10 @@ async fn a_successor_that_dies_changes_nothing() {
 
     let elsewhere = bind("127.0.0.2:0", &offer).await.unwrap_err();
     assert!(elsewhere.to_string().contains(&address.to_string()), "{elsewhere}");
+    // What is wrong with the path of the offer is not told of the address.
+    let nowhere = folder.path().join("none/offer");
+    let error = bind("127.0.0.1:0", &nowhere).await.unwrap_err().to_string();
+    assert!(error.contains(&*nowhere.to_string_lossy()) && error.contains("no such folder"), "{error}");
     let (_new, _drain) = serve(bind("127.0.0.1:0", &offer).await.unwrap(), "new");
     soon(old).await.unwrap().unwrap();
     assert_eq!(who(&address, "Test.Who").await.unwrap(), "new");

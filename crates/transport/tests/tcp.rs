@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use std::{future::IntoFuture, net::SocketAddr, time::Duration};
+use std::{future::IntoFuture, io, net::SocketAddr, time::Duration};
 use tower::{Service, ServiceExt, service_fn};
 use towpath_core::{BoxError, ErrorKind, Processed, Request, Response};
 use towpath_transport::{Address, BindOptions, BindTo, ClientConfig, Connection, Server, ServerConfig};
@@ -98,5 +98,25 @@ async fn a_port_is_shared_only_when_all_ask_for_it() {
     }
     for _ in 0..20 {
         tokio::time::timeout(Duration::from_secs(20), call(&port.into())).await.unwrap();
+    }
+}
+
+/// Whoever starts a server at night reads where it did not listen, and why.
+#[tokio::test]
+async fn what_cannot_be_listened_on_is_told_with_the_place_and_the_reason() {
+    let taken = Server::bind("127.0.0.1:0", ServerConfig::default()).await.unwrap();
+    let taken = taken.local_addr().map(|at| (taken, at)).unwrap();
+    for (to, kind, why) in [
+        (taken.1.to_string(), io::ErrorKind::AddrInUse, "another program listens there"),
+        ("192.0.2.1:0".to_owned(), io::ErrorKind::AddrNotAvailable, "no interface of this machine"),
+        ("localhost".to_owned(), io::ErrorKind::InvalidInput, "as in 127.0.0.1:8080"),
+        ("mcps://127.0.0.1:0".to_owned(), io::ErrorKind::InvalidInput, "TLS needs a certificate"),
+        ("http://127.0.0.1:0".to_owned(), io::ErrorKind::InvalidInput, "the scheme is none of"),
+    ] {
+        let error = Server::bind(&to, ServerConfig::default()).await.unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.kind(), kind, "{text}");
+        assert!(text.starts_with(&format!("cannot listen on {to}: ")) && text.contains(why), "{text}");
+        assert_eq!(text.matches(&to).count(), 1, "{text}");
     }
 }

@@ -139,7 +139,11 @@ async fn what_is_alive_or_no_socket_is_not_touched() {
     fs::write(&file, "precious").unwrap();
     let error = bind(&file).await.unwrap_err();
     assert!(error.to_string().contains("it is no socket"), "{error}");
+    let error = connect(&file).await.unwrap_err().to_string();
+    assert!(error.contains("is no socket") && !error.contains("died"), "{error}");
     assert_eq!(fs::read(&file).unwrap(), b"precious");
+    let error = bind(&folder.path().join("none/s.sock")).await.unwrap_err().to_string();
+    assert!(error.contains("none/s.sock") && error.contains("no such folder"), "{error}");
 }
 
 #[test]

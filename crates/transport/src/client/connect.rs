@@ -153,7 +153,7 @@ impl Connector {
     ) -> Result<unix::UnixStream, Error> {
         match timeout_at(until, unix::connect(path)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(failed(unix::reason(&error)).with_source(error)),
+            Ok(Err(error)) => Err(failed(unix::reason(path, &error)).with_source(error)),
             Err(_) => {
                 let waited = self.config.connect_timeout.as_millis();
                 Err(failed(format!("no answer within {waited} ms")))

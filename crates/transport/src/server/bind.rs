@@ -10,7 +10,7 @@ use crate::{
     unix,
 };
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
@@ -107,23 +107,53 @@ impl BindTo {
     }
 }
 
-/// Listens there, or takes over from who does.
+/// Listens there, or takes over from who does. An error says where, and what to do.
 pub(super) async fn listen(to: BindTo, options: &BindOptions) -> io::Result<(Listener, Handover)> {
-    if let (Some(why), To::Address(address)) = (to.contradiction(options), &to.0) {
-        return Err(invalid(format!("{address}: {why}")));
+    let place = to.to_string();
+    take_or_open(to, options).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {place}: {}", reason(&error)))
+    })
+}
+
+async fn take_or_open(to: BindTo, options: &BindOptions) -> io::Result<(Listener, Handover)> {
+    if let Some(why) = to.contradiction(options) {
+        return Err(invalid(why.to_owned()));
     }
     let to = to.resolve().await?;
     let Some(path) = &options.handover else {
         return Ok((open(to, options).await?, Handover::None));
     };
-    match handover::take(path).await? {
+    // Else it would be taken for one of the address.
+    let at_path = |error: io::Error| {
+        io::Error::new(error.kind(), format!("the handover at {}: {}", path.display(), reason(&error)))
+    };
+    match handover::take(path).await.map_err(at_path)? {
         Some((listener, old)) if to.is_of(&listener) => Ok((listener, Handover::Taken(old))),
         Some((listener, _)) => Err(invalid(format!(
             "the server that offers its socket at {} listens on {}: take over at that address, or name another path",
             path.display(),
             listener.address()
         ))),
-        None => Ok((open(to, options).await?, Handover::Offered(Offer::open(path).await?))),
+        None => {
+            let listener = open(to, options).await?;
+            Ok((listener, Handover::Offered(Offer::open(path).await.map_err(at_path)?)))
+        }
+    }
+}
+
+/// What the system says, in words; whatever says it in words already is left alone.
+fn reason(error: &io::Error) -> String {
+    if error.raw_os_error().is_none() {
+        return error.to_string();
+    }
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied: a port below 1024, or a file or folder, that this user may not use".to_owned()
+        }
+        io::ErrorKind::NotFound => "there is no such folder".to_owned(),
+        _ => error.to_string(),
     }
 }
 
@@ -141,8 +171,14 @@ impl BindTo {
     async fn resolve(self) -> io::Result<Resolved> {
         Ok(Resolved::Sockets(match self.0 {
             To::Sockets(addresses) => addresses,
-            To::Name(name) => lookup_host(name).await?.collect(),
-            To::Invalid(error) => return Err(invalid(error.to_string())),
+            To::Name(name) => match lookup_host(&name).await {
+                Ok(addresses) => addresses.collect(),
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    return Err(invalid("it is no host with a port, as in 127.0.0.1:8080".to_owned()));
+                }
+                Err(error) => return Err(error),
+            },
+            To::Invalid(error) => return Err(invalid(format!("it {}", error.verdict()))),
             To::Address(address) => match address.host_port() {
                 Some(host_port) => lookup_host(host_port).await?.collect(),
                 None => return Ok(Resolved::Path(address)),
@@ -205,6 +241,20 @@ fn share_port(socket: &TcpSocket) -> io::Result<()> {
 #[cfg(not(unix))]
 fn share_port(_: &TcpSocket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"))
+}
+
+impl fmt::Display for BindTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            To::Address(address) => address.fmt(f),
+            To::Name(name) => f.write_str(name),
+            To::Invalid(error) => f.write_str(error.text()),
+            To::Sockets(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                f.write_str(&addresses.join(", "))
+            }
+        }
+    }
 }
 
 impl From<Address> for BindTo {

@@ -72,7 +72,7 @@ pub(super) struct New {
 }
 
 fn broken(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the handover failed: {why}"))
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// Takes the socket that is offered at a path; `None` if nobody offers one there.
@@ -84,6 +84,8 @@ pub(super) async fn take(path: &Path) -> io::Result<Option<(Listener, Old)>> {
         }
         Err(error) => return Err(error),
     };
+    // The folder may be one where others make files too.
+    same_user(stream.peer_cred()?.uid(), rustix::process::geteuid().as_raw())?;
     let (kind, socket) = match timeout(WORD, stream.async_io(Interest::READABLE, || receive(&stream))).await {
         Ok(received) => received?,
         Err(_) => return Err(broken("the server at work does not answer, another one may be taking over")),
@@ -94,6 +96,15 @@ pub(super) async fn take(path: &Path) -> io::Result<Option<(Listener, Old)>> {
         _ => return Err(broken("the server at work speaks another version")),
     };
     Ok(Some((listener, Old { stream, path: path.to_owned() })))
+}
+
+/// Nobody else's socket is taken: who listens on it gets a part of the connections.
+fn same_user(theirs: u32, own: u32) -> io::Result<()> {
+    if theirs == own {
+        return Ok(());
+    }
+    let why = format!("the server that offers its socket runs as user {theirs}, this one as user {own}");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 impl Old {
@@ -208,5 +219,18 @@ fn receive(stream: &UnixStream) -> io::Result<(u8, OwnedFd)> {
     match sockets.next().and_then(|mut sockets| sockets.next()) {
         Some(socket) => Ok((kind[0], socket)),
         None => Err(broken("no socket came")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_s_socket_is_taken() {
+        assert!(same_user(1000, 1000).is_ok());
+        let refused = same_user(1000, 0).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert!(refused.to_string().contains("1000"), "{refused}");
     }
 }
