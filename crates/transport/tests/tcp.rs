@@ -2,8 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use std::{future::IntoFuture, io, net::SocketAddr, time::Duration};
+use std::{
+    future::IntoFuture,
+    io::{self, Write},
+    net::{Shutdown, SocketAddr},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tower::{Service, ServiceExt, service_fn};
+use towpath_codec::{GoAway, GoAwayReason, kind};
 use towpath_core::{BoxError, ErrorKind, Processed, Request, Response};
 use towpath_transport::{Address, BindOptions, BindTo, ClientConfig, Connection, Server, ServerConfig};
 
@@ -118,5 +128,34 @@ async fn what_cannot_be_listened_on_is_told_with_the_place_and_the_reason() {
         assert_eq!(error.kind(), kind, "{text}");
         assert!(text.starts_with(&format!("cannot listen on {to}: ")) && text.contains(why), "{text}");
         assert_eq!(text.matches(&to).count(), 1, "{text}");
+    }
+}
+
+/// At the limit, a connection that has ended makes room at once.
+#[tokio::test]
+async fn a_connection_that_has_ended_does_not_count() {
+    let config = ServerConfig { max_connections: 1, ..ServerConfig::default() };
+    let server = Server::bind("127.0.0.1:0", config).await.unwrap();
+    let address = server.local_addr().unwrap();
+    tokio::spawn(server.serve(service_fn(echo)).into_future());
+    // GOAWAY, by which a caller says that it has finished; the server ends the connection.
+    let goaway = GoAway { reason: GoAwayReason::Draining, last_id: 0, text: String::new() };
+    let mut finished = Vec::new();
+    towpath_codec::put_goaway(&mut finished, &goaway);
+    let mut ping = Vec::new();
+    towpath_codec::put_short(&mut ping, kind::PING, 7);
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    for round in 0..50 {
+        socket.write_all(&ping).await.unwrap();
+        let mut heard = vec![0; ping.len()];
+        socket.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard[3], kind::PONG, "round {round}: it is sent away");
+        // Both without a pause for the server, which finds an end and a beginning at the same time.
+        let mut old = socket.into_std().unwrap();
+        old.write_all(&finished).unwrap();
+        old.shutdown(Shutdown::Both).unwrap();
+        let next = std::net::TcpStream::connect(address).unwrap();
+        next.set_nonblocking(true).unwrap();
+        socket = TcpStream::from_std(next).unwrap();
     }
 }

@@ -203,7 +203,7 @@ where
                     Some(_) = connections.join_next() => {}
                     Some(_) = refused.join_next() => {}
                     accepted = listener.accept() => match accepted {
-                        Ok((socket, peer)) if connections.len() < max_connections => {
+                        Ok((socket, peer)) if open(&mut connections) < max_connections => {
                             gate.admit(socket, peer, None, &mut connections);
                         }
                         Ok((socket, peer)) => if refused.len() < REFUSED {
@@ -232,7 +232,7 @@ where
             (_, offer) => {
                 drop(offer);
                 // Closing the socket would reset them; so they hear that they are late.
-                while connections.len() < max_connections
+                while open(&mut connections) < max_connections
                     && let Some(Ok((socket, peer))) = now(listener.accept())
                 {
                     gate.admit(socket, peer, None, &mut connections);
@@ -244,6 +244,12 @@ where
         while connections.join_next().await.is_some() {}
         Ok(())
     }
+}
+
+/// How many there are, those that have ended and were not looked at yet not counted.
+fn open(connections: &mut JoinSet<()>) -> usize {
+    while connections.try_join_next().is_some() {}
+    connections.len()
 }
 
 /// What is there without waiting.
