@@ -99,7 +99,7 @@ impl Address {
 
     /// Reads a text in which the port may be 0: a server takes a free one then.
     pub(crate) fn parse_listen(text: &str) -> Result<Self, InvalidAddress> {
-        let refuse = |why| InvalidAddress { text: text.to_owned(), why };
+        let refuse = |why| InvalidAddress { text: shown(text), why };
         if let Some(rest) = text.strip_prefix("mcp+unix:") {
             // As in `file:`, an empty host may stand before the path.
             let path = match rest.strip_prefix("//") {
@@ -139,6 +139,14 @@ impl Address {
             Ok(port) => Ok(Address(Place::Host { tls, host: host.to_owned(), port })),
             Err(_) => Err(refuse("the port is no number from 1 to 65535")),
         }
+    }
+}
+
+/// Where others have a name and a password, there may be one by mistake: it is not for logs.
+fn shown(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => text.to_owned(),
     }
 }
 
@@ -235,6 +243,15 @@ mod tests {
     fn a_free_port_is_for_servers_only() {
         assert_eq!(Address::parse_listen("mcp://127.0.0.1:0"), Ok(Address::new("127.0.0.1", 0)));
         assert!("mcp://127.0.0.1:0".parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        for bad in ["mcp://me:hush@a:80", "http://me:hush@a", "mcp://me:hu@sh@a:80"] {
+            let error = bad.parse::<Address>().unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("://…@a") && !text.contains("hu"), "{text}");
+        }
     }
 
     #[test]
