@@ -9,7 +9,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     future::IntoFuture,
-    io::{ErrorKind, Write, stderr, stdout},
+    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -21,7 +21,11 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .init();
 
     let router = router().checked().map_err(|error| Failure::Other(error.to_string()))?;
     let tls = tls::server(&args)?;
