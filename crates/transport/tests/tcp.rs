@@ -116,11 +116,12 @@ async fn a_port_is_shared_only_when_all_ask_for_it() {
 async fn what_cannot_be_listened_on_is_told_with_the_place_and_the_reason() {
     let taken = Server::bind("127.0.0.1:0", ServerConfig::default()).await.unwrap();
     let taken = taken.local_addr().map(|at| (taken, at)).unwrap();
+    let tls = if cfg!(feature = "tls") { "TLS needs a certificate" } else { "turn on the feature `tls`" };
     for (to, kind, why) in [
         (taken.1.to_string(), io::ErrorKind::AddrInUse, "another program listens there"),
         ("192.0.2.1:0".to_owned(), io::ErrorKind::AddrNotAvailable, "no interface of this machine"),
         ("localhost".to_owned(), io::ErrorKind::InvalidInput, "as in 127.0.0.1:8080"),
-        ("mcps://127.0.0.1:0".to_owned(), io::ErrorKind::InvalidInput, "TLS needs a certificate"),
+        ("mcps://127.0.0.1:0".to_owned(), io::ErrorKind::InvalidInput, tls),
         ("http://127.0.0.1:0".to_owned(), io::ErrorKind::InvalidInput, "the scheme is none of"),
     ] {
         let error = Server::bind(&to, ServerConfig::default()).await.unwrap_err();
