@@ -1,7 +1,8 @@
 //! Towpath's words for `http` requests and responses.
 
-use crate::{Context, Error, ErrorKind, HasContext, OnReject};
+use crate::{Clock, Context, Error, ErrorKind, HasCompleted, HasContext, OnReject};
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use tokio::time::Instant;
 
 /// The context is in the request's extensions: there if a layer or a server put it there, and made when
 /// somebody wants to change it.
@@ -12,6 +13,14 @@ impl<B> HasContext for Request<B> {
 
     fn context_mut(&mut self) -> Option<&mut Context> {
         Some(self.extensions_mut().get_or_insert_with(Context::inherit))
+    }
+}
+
+/// The clock is read each time: the first value among a response's extensions costs an allocation.
+impl<B> HasCompleted for Response<B> {
+    #[inline]
+    fn completed(&mut self) -> Instant {
+        Clock::now()
     }
 }
 

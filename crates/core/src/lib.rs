@@ -31,9 +31,13 @@ mod fault;
 mod hook;
 #[cfg(feature = "http")]
 mod http;
+mod info;
+mod live;
 mod message;
 pub mod metadata;
 mod method;
+mod shared;
+mod tally;
 
 #[cfg(feature = "http")]
 pub use self::http::{AnswerGrpc, AnswerHttp};
@@ -49,6 +53,10 @@ pub use error::{BoxError, Error, ErrorKind, Processed};
 pub use extensions::Extensions;
 pub use fault::{Brief, Declared, ErrorCode, Fault, InvalidCode, InvalidFault, Level, Traits};
 pub use hook::{Answer, Observe, OnReject};
+pub use info::{CallInfo, FromContext, HasCompleted};
+pub use live::{Cached, Live};
 pub use message::{Acceptance, CodecId, Mode, Request, Response, Status};
 pub use metadata::Metadata;
 pub use method::{InvalidMethod, Method};
+pub use shared::{Loan, Shared};
+pub use tally::Tally;

@@ -77,5 +77,6 @@ mod stamp;
 pub use config::{InvalidTimeout, TimeoutConfig};
 pub use enforce::{ResponseFuture as TimeoutFuture, Timeout, TimeoutLayer};
 pub use event::{Phase, TimedOut};
-pub use source::{FindDeadline, FromContext, Span};
+pub use source::{FindDeadline, Span};
 pub use stamp::{Deadline, DeadlineLayer, ResponseFuture as DeadlineFuture};
+pub use towpath_core::FromContext;

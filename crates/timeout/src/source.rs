@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use tokio::time::Instant;
-use towpath_core::{Clock, HasContext};
+use towpath_core::{Clock, FromContext, HasContext};
 
 /// When a call started, and when it is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,8 @@ impl<R> FindDeadline<R> for () {
     }
 }
 
-/// Finds the deadline in the request's [`Context`](towpath_core::Context), and writes the tighter one back,
-/// so that what is called further down gets no more time than this call has.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FromContext;
-
+/// Finds the deadline in the request's context, and writes the tighter one back, so that what is called
+/// further down gets no more time than this call has.
 impl<R: HasContext> FindDeadline<R> for FromContext {
     #[inline]
     fn begin(&self, request: &mut R, timeout: Duration) -> Span {

@@ -1,0 +1,188 @@
+//! A count that only grows, and costs a load and a store.
+
+use std::{
+    cell::Cell,
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    thread,
+};
+
+/// Counts that only grow: exact, and cheap from many threads at once. `N` counts share their room.
+///
+/// Each thread adds to a line of its own, which nobody else writes, so an addition is a load and a store and no
+/// locked instruction, and threads do not take the line away from each other. The sum is read from all lines, which
+/// is dearer: meant for what is counted with each call and looked at seldom. There are about twice as many
+/// lines as processors; threads beyond that share the last one.
+///
+/// A sum never goes down. One that is read while others add may or may not hold what they add just then.
+///
+/// ```
+/// let calls = towpath_core::Tally::<2>::new();
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| (0..1_000).for_each(|_| calls.add(0, 1)));
+///     scope.spawn(|| (0..1_000).for_each(|_| calls.add(1, 5)));
+/// });
+/// assert_eq!((calls.total(0), calls.total(1)), (1_000, 5_000));
+/// ```
+pub struct Tally<const N: usize = 1> {
+    /// A line for each thread that has a place, and one for all others.
+    lines: Box<[Line<N>]>,
+}
+
+/// Two cache lines: processors fetch them in pairs.
+#[repr(align(128))]
+struct Line<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Tally<N> {
+    /// Zeros.
+    pub fn new() -> Self {
+        let line = |_| Line(std::array::from_fn(|_| AtomicU64::new(0)));
+        Tally { lines: (0..=places()).map(line).collect() }
+    }
+
+    /// Adds to one of the counts; does nothing if there is no such count.
+    #[inline]
+    pub fn add(&self, count: usize, n: u64) {
+        let place = PLACE.get();
+        // The last line is shared.
+        match self.lines.split_last() {
+            Some((_, own)) if place < own.len() => {
+                if let Some(cell) = own[place].0.get(count) {
+                    cell.store(cell.load(Relaxed) + n, Relaxed);
+                }
+            }
+            _ => self.add_elsewhere(count, n),
+        }
+    }
+
+    /// What was added to one of the counts.
+    pub fn total(&self, count: usize) -> u64 {
+        self.lines.iter().filter_map(|line| line.0.get(count)).map(|cell| cell.load(Relaxed)).sum()
+    }
+
+    /// For a thread that has no place, or did not ask for one yet.
+    #[cold]
+    fn add_elsewhere(&self, count: usize, n: u64) {
+        if PLACE.get() == UNKNOWN {
+            take_place();
+            return self.add(count, n);
+        }
+        if let Some(cell) = self.lines.last().and_then(|line| line.0.get(count)) {
+            cell.fetch_add(n, Relaxed);
+        }
+    }
+}
+
+impl<const N: usize> Default for Tally<N> {
+    fn default() -> Self {
+        Tally::new()
+    }
+}
+
+impl<const N: usize> fmt::Debug for Tally<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries((0..N).map(|count| self.total(count))).finish()
+    }
+}
+
+/// The thread has not asked for a place.
+const UNKNOWN: usize = usize::MAX;
+/// There was none left, or the thread is ending.
+const NONE: usize = usize::MAX - 1;
+
+/// Places that are taken, a bit for each.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static PLACE: Cell<usize> = const { Cell::new(UNKNOWN) };
+    /// Gives the place back when the thread ends.
+    static KEEPER: Keeper = const { Keeper };
+}
+
+struct Keeper;
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let place = PLACE.replace(NONE);
+        if place < places() {
+            // What this thread has counted is seen by the next one in its place.
+            TAKEN.fetch_and(!(1 << place), Release);
+        }
+    }
+}
+
+/// How many threads can have a place: at most 63.
+fn places() -> usize {
+    static PLACES: OnceLock<usize> = OnceLock::new();
+    *PLACES.get_or_init(|| thread::available_parallelism().map_or(8, |n| (2 * n.get()).clamp(4, 63)))
+}
+
+#[cold]
+fn take_place() {
+    // Without a keeper (while the thread is ending) nobody would give it back.
+    if KEEPER.try_with(|_| ()).is_err() {
+        return PLACE.set(NONE);
+    }
+    let free = |taken: u64| (taken.trailing_ones() as usize) < places();
+    let take = |taken: u64| free(taken).then_some(taken | (taken + 1));
+    PLACE
+        .set(TAKEN.fetch_update(Acquire, Relaxed, take).map_or(NONE, |taken| taken.trailing_ones() as usize));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    /// More threads at once than there are places, three times over: what left threads have counted stays.
+    #[test]
+    fn nothing_is_lost_and_nothing_twice() {
+        let threads = places() + 5;
+        let tally = Tally::<3>::new();
+        for _ in 0..3 {
+            let together = Barrier::new(threads);
+            thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(|| {
+                        tally.add(2, 1);
+                        together.wait();
+                        (0..10_000).for_each(|n| tally.add((n % 2) as usize, n));
+                    });
+                }
+            });
+        }
+        let even: u64 = (0..10_000).step_by(2).sum();
+        let runs = 3 * threads as u64;
+        assert_eq!(
+            (tally.total(0), tally.total(1), tally.total(2)),
+            (runs * even, runs * (even + 5_000), runs)
+        );
+        assert_eq!(format!("{:?}", Tally::<2>::new()), "[0, 0]");
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        // Other tests of this process hold some; a thread that counts takes one and leaves it.
+        for _ in 0..200 {
+            let place = thread::spawn(|| {
+                Tally::<1>::new().add(0, 1);
+                PLACE.get()
+            });
+            assert_ne!(place.join().unwrap(), UNKNOWN);
+        }
+        assert!(TAKEN.load(Relaxed).count_ones() as usize <= places());
+    }
+
+    #[test]
+    fn there_is_no_other_count() {
+        let tally = Tally::<1>::new();
+        tally.add(1, 1);
+        assert_eq!((tally.total(0), tally.total(1)), (0, 0));
+    }
+}
