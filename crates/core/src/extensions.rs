@@ -44,6 +44,17 @@ impl Extensions {
         true
     }
 
+    /// Whether both are the same values, known without a look at them: one is a clone of the other, and neither was
+    /// changed since. Two that are equal for another reason may count as different.
+    #[inline]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        }
+    }
+
     /// Whether nothing was set.
     pub fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|entries| entries.is_empty())
@@ -70,6 +81,9 @@ mod tests {
         e.insert("text");
         assert_eq!((e.get::<u8>(), e.get::<&str>()), (Some(&2), Some(&"text")));
         assert_eq!((before.get::<u8>(), before.get::<&str>()), (Some(&1), None));
+        assert!(
+            e.is_same(&e.clone()) && !e.is_same(&before) && Extensions::new().is_same(&Extensions::new())
+        );
         assert!(e.remove::<u8>() && !e.remove::<u8>() && !e.is_empty());
         assert!(e.remove::<&str>() && e.is_empty() && before.get::<u8>().is_some());
     }

@@ -31,11 +31,13 @@ mod fault;
 mod hook;
 #[cfg(feature = "http")]
 mod http;
+mod identity;
 mod info;
 mod live;
 mod message;
 pub mod metadata;
 mod method;
+mod pattern;
 mod shared;
 mod tally;
 
@@ -53,10 +55,12 @@ pub use error::{BoxError, Error, ErrorKind, Processed};
 pub use extensions::Extensions;
 pub use fault::{Brief, Declared, ErrorCode, Fault, InvalidCode, InvalidFault, Level, Traits};
 pub use hook::{Answer, Observe, OnReject};
+pub use identity::Identity;
 pub use info::{CallInfo, FromContext, HasCompleted};
 pub use live::{Cached, Live};
 pub use message::{Acceptance, CodecId, Mode, Request, Response, Status};
 pub use metadata::Metadata;
 pub use method::{InvalidMethod, Method};
+pub use pattern::Patterns;
 pub use shared::{Loan, Shared};
 pub use tally::Tally;

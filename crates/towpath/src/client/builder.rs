@@ -3,13 +3,12 @@
 use super::{
     erased::erase,
     handle::{Client, Inner},
-    pattern::Patterns,
 };
 use crate::channel::{Channel, Connector, Target};
 use std::{fmt, future::Future, time::Duration};
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
-use towpath_core::{Backoff, BoxError, Error, ErrorKind, Jitter, Request, Response};
+use towpath_core::{Backoff, BoxError, Error, ErrorKind, Jitter, Patterns, Request, Response};
 use towpath_timeout::{DeadlineLayer, TimeoutConfig};
 use towpath_transport::{Address, ClientConfig, Compression, Connection};
 

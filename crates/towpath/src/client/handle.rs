@@ -3,7 +3,6 @@
 use super::{
     erased::{Answer, Erased},
     error::CallError,
-    pattern::Patterns,
 };
 use crate::channel::{Channel, ClientState};
 use std::{
@@ -16,7 +15,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{BoxError, Error, Request, Response};
+use towpath_core::{BoxError, Error, Patterns, Request, Response};
 
 /// Calls the methods of one service.
 ///
@@ -89,7 +88,7 @@ impl Client {
 
     /// Sends a call, with its own deadline or with the client's. Nothing happens before the first poll.
     pub(super) fn start(&self, mut request: Request, timeout: Option<Duration>) -> Answer {
-        if self.inner.idempotent.matches(request.method()) {
+        if self.inner.idempotent.matches(request.method().as_bytes()) {
             request.context_mut().set_idempotent(true);
         }
         let Some(timeout) = timeout else { return self.inner.stack.call(request) };

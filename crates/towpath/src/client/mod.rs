@@ -5,7 +5,6 @@ mod call;
 mod erased;
 mod error;
 mod handle;
-mod pattern;
 mod reply;
 
 pub use builder::ClientBuilder;

@@ -1,19 +1,42 @@
 //! Which methods a declaration is about.
 
-use towpath_core::Method;
+use serde::{Deserialize, Serialize};
 
-/// Patterns of method names: `*` stands for any run of characters, everything else for itself.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Patterns(Vec<Box<str>>);
+/// Patterns of method names: `*` stands for any run of characters, everything else for itself. In a file it is
+/// a list of strings.
+///
+/// ```
+/// use towpath_core::Patterns;
+/// let reads: Patterns = ["UserService.Get*", "*.List"].into_iter().collect();
+/// assert!(reads.matches("UserService.GetUserInfo") && reads.matches("OrderService.List"));
+/// assert!(!reads.matches("UserService.SetUserInfo") && !Patterns::default().matches("A.B"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Patterns(Vec<Box<str>>);
 
 impl Patterns {
-    pub(super) fn add(&mut self, pattern: &str) {
+    /// Adds one.
+    pub fn add(&mut self, pattern: &str) {
         self.0.push(pattern.into());
     }
 
+    /// Whether one of them is about this method.
     #[inline]
-    pub(super) fn matches(&self, method: &Method) -> bool {
-        self.0.iter().any(|pattern| fits(pattern.as_bytes(), method.as_bytes()))
+    pub fn matches(&self, method: impl AsRef<[u8]>) -> bool {
+        let method = method.as_ref();
+        self.0.iter().any(|pattern| fits(pattern.as_bytes(), method))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<P: AsRef<str>> FromIterator<P> for Patterns {
+    fn from_iter<I: IntoIterator<Item = P>>(patterns: I) -> Self {
+        Patterns(patterns.into_iter().map(|pattern| pattern.as_ref().into()).collect())
     }
 }
 
@@ -66,10 +89,10 @@ mod tests {
             assert_eq!(fits(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
         let mut patterns = Patterns::default();
-        assert!(!patterns.matches(&Method::from_static("A.B")));
+        assert!(!patterns.matches("A.B") && patterns.is_empty());
         patterns.add("X.*");
         patterns.add("A.*");
-        assert!(patterns.matches(&Method::from_static("A.B")));
+        assert!(patterns.matches("A.B") && !patterns.is_empty());
     }
 
     /// The plain, slow definition.
