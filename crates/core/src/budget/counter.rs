@@ -1,6 +1,7 @@
 //! The count: what first attempts paid in, and what further tries took out.
 
 use super::config::BudgetConfig;
+use crate::Tally;
 use std::{
     array, fmt,
     sync::{
@@ -48,7 +49,7 @@ struct Inner {
     /// The second up to which `marks` are kept.
     second: AtomicU64,
     /// All that was ever paid in. Only grows.
-    earned: AtomicU64,
+    earned: Tally,
     /// All of that which was taken out or was not taken out in time. Only grows, and never above `earned`.
     spent: AtomicU64,
     /// `earned` as it was at the end of second *s*, at *s* modulo the window. What is older than the window
@@ -66,7 +67,7 @@ impl Budget {
             deposit: (config.share() * TRY as f64).round() as u64,
             base: OnceLock::new(),
             second: AtomicU64::new(0),
-            earned: AtomicU64::new(0),
+            earned: Tally::new(),
             spent: AtomicU64::new(0),
             marks: array::from_fn(|_| AtomicU64::new(0)),
             reserve: AtomicU64::new(0),
@@ -81,7 +82,7 @@ impl Budget {
     /// A first attempt is made: pays its share in.
     pub fn deposit(&self, now: Instant) {
         self.0.turn(now);
-        self.0.earned.fetch_add(self.0.deposit, Relaxed);
+        self.0.earned.add(0, self.0.deposit);
     }
 
     /// A retry or a hedge is to be made: takes a try out, or says that there is none.
@@ -99,7 +100,7 @@ impl Budget {
         let reserve = u64::from(self.0.config.per_second()).saturating_sub(used);
         // In this order: what is spent was earned before.
         let spent = self.0.spent.load(Relaxed);
-        reserve + self.0.earned.load(Relaxed).saturating_sub(spent) / TRY
+        reserve + self.0.earned.total(0).saturating_sub(spent) / TRY
     }
 }
 
@@ -126,7 +127,7 @@ impl Inner {
     /// what others pay in or take out meanwhile counts for the second that ends.
     #[cold]
     fn lapse(&self, before: u64, second: u64) {
-        let earned = self.earned.load(Relaxed);
+        let earned = self.earned.total(0);
         let mark = |second: u64| &self.marks[(second % WINDOW) as usize];
         for ended in before.max(second.saturating_sub(WINDOW))..second {
             mark(ended).store(earned, Relaxed);
@@ -149,7 +150,7 @@ impl Inner {
         // `earned` only grows: one that was read too early makes the answer too small, never too large.
         let take = |spent| {
             let spent = spent + TRY;
-            (spent <= self.earned.load(Relaxed)).then_some(spent)
+            (spent <= self.earned.total(0)).then_some(spent)
         };
         self.spent.fetch_update(Relaxed, Relaxed, take).is_ok()
     }
@@ -170,7 +171,7 @@ impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Budget")
             .field("config", &self.0.config)
-            .field("earned", &self.0.earned.load(Relaxed))
+            .field("earned", &self.0.earned.total(0))
             .field("spent", &self.0.spent.load(Relaxed))
             .finish_non_exhaustive()
     }
