@@ -39,6 +39,7 @@ pub mod metadata;
 mod method;
 mod pattern;
 mod shared;
+mod sync;
 mod tally;
 
 #[cfg(feature = "http")]
