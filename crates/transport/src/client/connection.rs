@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
-use towpath_core::{Error, ErrorKind, Request, Response, context};
+use towpath_core::{self as core, Error, ErrorKind, Request, Response, context};
 
 /// One MCP connection as a `Service<Request>`: cheap to clone, any number of calls in flight, answers in
 /// any order.
@@ -28,7 +28,7 @@ use towpath_core::{Error, ErrorKind, Request, Response, context};
 /// [`close`](Self::close) is called, or when it breaks; every outstanding call is told so (MCP-E-010).
 #[derive(Clone, Debug)]
 pub struct Connection {
-    shared: Arc<Handle>,
+    shared: core::Shared<Handle>,
 }
 
 impl Connection {
@@ -50,7 +50,7 @@ impl Connection {
         let packing = Packing::new(config.compression.as_ref());
         let shared = Arc::new(Shared::new(limit, peer.into(), config.max_buffered, packing));
         let driver = Driver::new(io, shared.clone(), config);
-        Ok((Connection { shared: Arc::new(Handle::new(shared)) }, driver))
+        Ok((Connection { shared: core::Shared::new(Handle::new(shared)) }, driver))
     }
 
     /// Who is at the other end, as it was named.
@@ -134,6 +134,6 @@ impl Service<Request> for &Connection {
     #[inline]
     fn call(&mut self, request: Request) -> ResponseFuture {
         context::report_missing(request.method());
-        ResponseFuture::new(self.shared.clone(), request)
+        ResponseFuture::new(self.shared.lend(), request)
     }
 }

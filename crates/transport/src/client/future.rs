@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::time::Instant;
 use towpath_codec::kind;
-use towpath_core::{Error, ErrorKind, Processed, Request, Response};
+use towpath_core::{Error, ErrorKind, Loan, Processed, Request, Response};
 
 /// The answer of one call. Nothing is sent before the first poll.
 ///
@@ -24,7 +24,7 @@ use towpath_core::{Error, ErrorKind, Processed, Request, Response};
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture {
     /// Keeps the connection open, also before the call is sent.
-    shared: Arc<Handle>,
+    shared: Loan<Handle>,
     /// Kept until the end: what the peer has not processed can be made again without a copy.
     request: Option<Request>,
     state: State,
@@ -40,7 +40,7 @@ enum State {
 }
 
 impl ResponseFuture {
-    pub(crate) fn new(shared: Arc<Handle>, request: Request) -> Self {
+    pub(crate) fn new(shared: Loan<Handle>, request: Request) -> Self {
         ResponseFuture { shared, request: Some(request), state: State::Start }
     }
 
@@ -60,7 +60,7 @@ impl ResponseFuture {
 /// A call that was sent and has no answer; or an acceptance instead of one.
 #[cold]
 fn poll_unanswered(
-    shared: &Arc<Handle>,
+    shared: &Loan<Handle>,
     mut state: MutexGuard<'_, shared::State>,
     id: u64,
     cx: &mut Context<'_>,

@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::task::JoinHandle;
-use towpath_core::{Error, ErrorKind, Response};
+use towpath_core::{Error, ErrorKind, Loan, Response};
 
 /// The outcome of an asynchronous call that the callee has accepted: a future of its own.
 ///
@@ -21,7 +21,7 @@ use towpath_core::{Error, ErrorKind, Response};
 /// [`Outcome::take`]. The call's deadline goes on to hold. Cancel safety: dropping it gives the call up.
 #[must_use = "dropping the outcome gives the call up"]
 pub struct Outcome {
-    shared: Arc<Handle>,
+    shared: Loan<Handle>,
     state: State,
 }
 
@@ -37,11 +37,11 @@ enum State {
 struct Carried(Arc<Mutex<Option<Outcome>>>);
 
 impl Outcome {
-    pub(crate) fn new(shared: Arc<Handle>, id: u64) -> Self {
+    pub(crate) fn new(shared: Loan<Handle>, id: u64) -> Self {
         Outcome { shared, state: State::Waiting(id) }
     }
 
-    pub(crate) fn ready(shared: Arc<Handle>, outcome: table::Outcome) -> Self {
+    pub(crate) fn ready(shared: Loan<Handle>, outcome: table::Outcome) -> Self {
         Outcome { shared, state: State::Ready(Some(outcome)) }
     }
 
