@@ -33,13 +33,18 @@ struct Inner<T> {
     /// How often it was replaced. Changed while `value` is locked.
     version: AtomicU64,
     changed: Notify,
+    listeners: Mutex<Vec<Listener>>,
 }
+
+/// Says whether it is still to be told.
+type Listener = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl<T> Live<T> {
     /// A value, not replaced yet.
     pub fn new(value: T) -> Self {
         let value = Mutex::new(Arc::new(value));
-        Live(Arc::new(Inner { value, version: AtomicU64::new(0), changed: Notify::new() }))
+        let (version, changed, listeners) = (AtomicU64::new(0), Notify::new(), Mutex::default());
+        Live(Arc::new(Inner { value, version, changed, listeners }))
     }
 
     /// The value as it is now.
@@ -67,7 +72,27 @@ impl<T> Live<T> {
         self.0.version.fetch_add(1, Release);
         drop(value);
         self.0.changed.notify_waiters();
+        self.tell();
         Ok(before)
+    }
+
+    /// Has `listener` called after each replacement, by whoever replaced it, until it answers `false`: for state
+    /// that follows the value at once, and has no task to wait in. Two replacements at a time may call it at a
+    /// time; it reads the value by [`get`](Self::get), and does not replace it.
+    ///
+    /// It is kept for as long as the value is: hold what it tells weakly.
+    pub fn listen(&self, listener: impl Fn() -> bool + Send + Sync + 'static) {
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(listener));
+    }
+
+    fn tell(&self) {
+        let lock = || self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        // Called without the lock: what they do is theirs.
+        let listeners = lock().clone();
+        let gone: Vec<_> = listeners.into_iter().filter(|listener| !listener()).collect();
+        if !gone.is_empty() {
+            lock().retain(|listener| !gone.iter().any(|gone| Arc::ptr_eq(gone, listener)));
+        }
     }
 
     /// How often it was replaced.
@@ -182,6 +207,29 @@ mod tests {
         let add = |live: &Live<u32>| (0..1_000).for_each(|_| drop(live.update(|n| Ok::<_, ()>(n + 1))));
         thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| add(&live)))));
         assert_eq!((*live.get(), live.version()), (4_000, 4_000));
+    }
+
+    #[test]
+    fn listeners_hear_of_each_change_until_they_are_gone() {
+        let live = Live::new(0);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listen = |from: &Live<u32>, state: &Arc<Mutex<Vec<u32>>>| {
+            let (own, state) = (from.clone(), Arc::downgrade(state));
+            from.listen(move || {
+                state.upgrade().map(|heard| heard.lock().unwrap().push(*own.get())).is_some()
+            });
+        };
+        let short = Arc::new(Mutex::new(Vec::new()));
+        listen(&live, &heard);
+        listen(&live, &short);
+        live.set(1);
+        assert_eq!(*short.lock().unwrap(), [1]);
+        drop(short);
+        live.set(2);
+        assert_eq!(live.update(|_| Err::<u32, _>("no")), Err("no"));
+        live.set(3);
+        assert_eq!(*heard.lock().unwrap(), [1, 2, 3]);
+        assert_eq!(live.0.listeners.lock().unwrap().len(), 1);
     }
 
     #[test]
