@@ -1,19 +1,41 @@
-//! Deadlines: a layer that stamps them on calls, and a layer that enforces a limit around any service.
+//! Deadlines: layers that stamp them on calls, enforce them around any service, and refuse what comes too late.
 //!
-//! | | [`DeadlineLayer`] | [`TimeoutLayer`] |
+//! | | [`DeadlineLayer`] | [`TimeoutLayer`] | [`EnoughTimeLayer`] |
+//! | --- | --- | --- | --- |
+//! | does | puts min(own, inherited) into the call's context; refuses what is late already | gives the call up when its time is up | refuses what cannot be finished in the time that is left |
+//! | for | a stack of towpath's layers over its transport, which keep the context's deadline themselves | anything: axum, hyper, tonic, a closure | servers |
+//! | costs | one reading of the clock, which it leaves for the others | the same, and a timer for calls that are not answered at the first poll | a reading of the clock for one call in 8 |
+//! | asks of the request | that it [has a context](towpath_core::HasContext) | nothing, unless told to look for a deadline | that it has a context |
+//!
+//! # Which limit is which
+//!
+//! | limit | made by | stands |
 //! | --- | --- | --- |
-//! | does | puts min(own, inherited) into the call's context; refuses what is late already | gives the call up when its time is up |
-//! | for | a stack of towpath's layers over its transport, which keep the context's deadline themselves | anything: axum, hyper, tonic, a closure |
-//! | costs | one reading of the clock, which it leaves for the others | the same, and a timer for calls that are not answered at the first poll |
-//! | asks of the request | that it [has a context](towpath_core::HasContext) | nothing, unless told to look for a deadline |
+//! | of the call in total | [`DeadlineLayer::new`], [`TimeoutLayer::new`] | above retry: all attempts and the pauses between them share it |
+//! | of an attempt | [`TimeoutLayer::per_attempt`], or another [`DeadlineLayer`] | below retry |
+//! | until the first response | [`TimeoutLayer`] as it is made | where an answer may be streamed: until its head |
+//! | until the last byte | [`TimeoutLayer::whole_call`] | the same: until its body has ended (feature `http`) |
 //!
-//! Both stand outermost but for sight (trace, metrics) and fallback: a retry below shares the one deadline
-//! among its attempts. On a server they stand in front of the router, so that late work is refused before
-//! it is started; what handlers call in turn inherits the deadline, so that what is left shrinks from hop to
-//! hop. Around a service that cannot fail, such as an axum router, they answer instead: `on_reject` takes
-//! `AnswerHttp` (core's feature `http`), or any [`OnReject`](towpath_core::OnReject).
+//! The time that a call has is the least of all that apply, and of the deadline that it inherited. An MCP answer
+//! comes whole: its first response is its last byte, and the transport keeps the deadline to that byte. An
+//! `http::Response` is there when its head is: a limit to the first response says nothing about a body that drips
+//! in, and one for the whole call ends long downloads. Choose one, or stack a short one within a long one. The
+//! time between two bytes is none of these; that is the connection's to watch.
 //!
-//! Neither layer spawns a task, holds anything between calls, or reads anything but tokio's clock.
+//! # Where they stand
+//!
+//! Outermost but for sight (trace, metrics) and fallback: a retry below shares the one deadline among its attempts.
+//! On a server they stand in front of the router, so that late work is refused before it is started; what handlers
+//! call in turn inherits the deadline, and the transport writes what is left of it into each frame, so that it
+//! shrinks from hop to hop and no two clocks have to agree. Around a service that cannot fail, such as an axum
+//! router, they answer instead: `on_reject` takes `AnswerHttp` (core's feature `http`), or any
+//! [`OnReject`](towpath_core::OnReject).
+//!
+//! A config is taken as it is or as [`Live`](towpath_core::Live): then it can be replaced while calls are made. A
+//! call keeps the limit that it began with.
+//!
+//! No layer spawns a task, holds anything between calls (but for what `EnoughTimeLayer` has observed), or reads
+//! anything but tokio's clock.
 //!
 //! # A limit around any service
 //!
@@ -67,16 +89,53 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # A server that does not begin what it cannot finish
+//!
+//! ```
+//! use std::time::Duration;
+//! use towpath_core::{BoxError, Request};
+//! use towpath_timeout::{ByMethod, DeadlineLayer, EnoughTimeConfig, EnoughTimeLayer};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! let handler = service_fn(|_: Request<()>| async { Ok::<_, BoxError>("done") });
+//! // Less than 5 ms is never enough; apart from that, what is observed decides, for each method.
+//! let config = EnoughTimeConfig::default().with_at_least(Duration::from_millis(5))?;
+//! let enough = EnoughTimeLayer::new(config).group_by(ByMethod);
+//! let handle = enough.handle();
+//! let server = ServiceBuilder::new().layer(DeadlineLayer::inherited()).layer(enough).service(handler);
+//!
+//! let mut hasty = Request::new("Report.Make", ());
+//! hasty.context_mut().set_deadline(Some(tokio::time::Instant::now() + Duration::from_millis(2)));
+//! assert!(server.oneshot(hasty).await.is_err());
+//! assert_eq!(handle.counts().refused, 1);
+//! # Ok(())
+//! # }
+//! ```
 
+#[cfg(feature = "http")]
+mod body;
 mod config;
 mod enforce;
+mod enough;
 mod event;
+mod own;
+mod reach;
 mod source;
 mod stamp;
 
+#[cfg(feature = "http")]
+pub use body::TimedBody;
 pub use config::{InvalidTimeout, TimeoutConfig};
 pub use enforce::{ResponseFuture as TimeoutFuture, Timeout, TimeoutLayer};
-pub use event::{Phase, TimedOut};
+pub use enough::{
+    ByMethod, EnoughTime, EnoughTimeConfig, EnoughTimeCounts, EnoughTimeHandle, EnoughTimeLayer, Group,
+    InvalidEnoughTime, ResponseFuture as EnoughTimeFuture,
+};
+pub use event::{Limit, Phase, TimedOut, TooLittleLeft};
+pub use reach::{FirstResponse, Reach, Rest, WholeCall};
 pub use source::{FindDeadline, Span};
 pub use stamp::{Deadline, DeadlineLayer, ResponseFuture as DeadlineFuture};
 pub use towpath_core::FromContext;

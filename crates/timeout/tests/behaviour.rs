@@ -22,7 +22,7 @@ use tower_test::{assert_request_eq, mock};
 use towpath_core::{Answer, BoxError, Error, ErrorKind, Processed, Request, context};
 use towpath_testing::time::timed;
 use towpath_timeout::{
-    DeadlineLayer, FindDeadline, FromContext, Phase, Span, TimedOut, TimeoutConfig, TimeoutLayer,
+    DeadlineLayer, FindDeadline, FromContext, Limit, Phase, Span, TimedOut, TimeoutConfig, TimeoutLayer,
 };
 
 const fn ms(millis: u64) -> Duration {
@@ -272,6 +272,77 @@ async fn a_reading_of_the_clock_is_left_and_taken_back_after_a_wait() {
 async fn a_deadline_at_this_very_moment_has_passed() {
     let span = FromContext.begin(&mut due_in(0), ms(10));
     assert_eq!(span, Span { start: Instant::now(), deadline: Instant::now() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_s_limit_is_told_from_the_call_s() {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let seen = events.clone();
+    let hanging = service_fn(|_: Request<()>| pending::<Result<(), BoxError>>());
+    let service = TimeoutLayer::per_attempt(config(100))
+        .honour_context()
+        .observe(move |event: &TimedOut| seen.lock().unwrap().push((event.limit, event.allowed)))
+        .layer(hanging);
+    let (outcome, took) = timed(service.clone().oneshot(request())).await;
+    assert!(own(&outcome.unwrap_err()).detail().ends_with("100ms of this attempt"));
+    assert!((ms(100)..=ms(101)).contains(&took), "{took:?}");
+    let (outcome, _) = timed(service.oneshot(due_in(30))).await;
+    own(&outcome.unwrap_err());
+    assert_eq!(*events.lock().unwrap(), [(Limit::Attempt, ms(100)), (Limit::Inherited, ms(30))]);
+}
+
+/// As a retry does it: a clone of the request for each attempt, and the deadline stays with the original.
+#[tokio::test(start_paused = true)]
+async fn attempts_have_their_own_limit_within_the_call_s() {
+    let hanging = service_fn(|_: Request<()>| pending::<Result<(), BoxError>>());
+    let attempt = TimeoutLayer::per_attempt(config(100)).honour_context().layer(hanging);
+    let retry = service_fn(move |request: Request<()>| {
+        let attempt = attempt.clone();
+        async move {
+            let mut took = Vec::new();
+            for _ in 0..10 {
+                let mut again = request.clone();
+                // The reading of the clock is old when the first attempt is over.
+                again.context_mut().set_stamp(None);
+                let (outcome, time) = timed(attempt.clone().oneshot(again)).await;
+                took.push(time.as_millis());
+                own(&outcome.unwrap_err());
+                if request.context().remaining(Instant::now()).is_none_or(|left| left.is_zero()) {
+                    break;
+                }
+            }
+            Ok::<_, BoxError>(took)
+        }
+    });
+    let service = DeadlineLayer::new(config(250)).layer(retry);
+    let took = service.oneshot(request()).await.unwrap();
+    assert!(took.len() == 3 && took[2] <= 52, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_is_replaced_while_it_is_used() {
+    let limit = towpath_core::Live::new(config(100));
+    let hanging = service_fn(|_: Request<()>| pending::<Result<(), BoxError>>());
+    let service = TimeoutLayer::new(limit.clone()).layer(hanging);
+    let before = service.clone().oneshot(request());
+    let mut before = pin!(before);
+    assert!(before.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    limit.set(config(20));
+    let (_, took) = timed(service.clone().oneshot(request())).await;
+    assert!((ms(20)..=ms(21)).contains(&took), "{took:?}");
+    let (_, took) = timed(before).await;
+    assert!((ms(80)..=ms(81)).contains(&took), "a call keeps the limit that it began with: {took:?}");
+    // What is not valid does not get that far, and says why.
+    let refused = limit.update(|_| TimeoutConfig::try_new(ms(0))).unwrap_err();
+    assert!(refused.to_string().contains("too short") && limit.get().timeout() == ms(20));
+
+    let layer = DeadlineLayer::new(config(100));
+    let left = service_fn(|request: Request<()>| async move {
+        Ok::<_, BoxError>(request.context().remaining(Instant::now()))
+    });
+    let service = layer.layer(left);
+    layer.config().unwrap().set(config(7));
+    assert_eq!(service.oneshot(request()).await.unwrap(), Some(ms(7)));
 }
 
 // DeadlineLayer.

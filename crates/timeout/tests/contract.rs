@@ -59,7 +59,7 @@ fn the_auto_traits() {
     assert_unpin::<Timeout<Inner>>();
     assert_send::<Deadline<Inner>>();
     assert_sync::<Deadline<Inner>>();
-    assert_send::<TimeoutFuture<Inner, Request, FromContext, (), ()>>();
+    assert_send::<TimeoutFuture<Inner, Request, FromContext, (), (), ()>>();
     assert_send::<DeadlineFuture<std::future::Ready<()>, Response, Infallible, ()>>();
     assert_sync::<TimeoutLayer>();
     fn is_layer<L: Layer<Inner>>() {}

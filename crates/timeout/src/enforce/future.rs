@@ -1,6 +1,6 @@
 //! One call with a time limit.
 
-use crate::{FindDeadline, Phase, Span, TimedOut};
+use crate::{FindDeadline, Limit, Phase, Reach, Rest, Span, TimedOut};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -22,7 +22,7 @@ pin_project! {
     /// If it has to wait outside a tokio runtime with a timer. (An answer that is there at the first poll
     /// needs none.)
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, Request, D, R, O>
+    pub struct ResponseFuture<S, Request, D, R, O, W>
     where
         S: Service<Request>,
     {
@@ -32,10 +32,28 @@ pin_project! {
         // every poll would otherwise keep its own timeout from being seen.
         #[pin]
         timer: Option<Unconstrained<Sleep>>,
-        span: Span,
+        bound: Bound<W>,
         find: D,
         reject: R,
         observe: O,
+    }
+}
+
+/// The limit of one call.
+#[derive(Debug)]
+pub(super) struct Bound<W> {
+    pub(super) span: Span,
+    pub(super) limit: Limit,
+    pub(super) reach: W,
+}
+
+impl<W> Bound<W> {
+    fn event(&self, phase: Phase) -> TimedOut {
+        if phase == Phase::Late {
+            return TimedOut::late();
+        }
+        let allowed = self.span.deadline.saturating_duration_since(self.span.start);
+        TimedOut { phase, allowed, limit: self.limit }
     }
 }
 
@@ -53,28 +71,29 @@ pin_project! {
     }
 }
 
-impl<S, Request, D, R, O> ResponseFuture<S, Request, D, R, O>
+impl<S, Request, D, R, O, W> ResponseFuture<S, Request, D, R, O, W>
 where
     S: Service<Request>,
 {
-    pub(super) fn new(inner: S, request: Request, span: Span, find: D, reject: R, observe: O) -> Self {
-        let state = if span.deadline <= span.start {
+    pub(super) fn new(inner: S, request: Request, bound: Bound<W>, find: D, reject: R, observe: O) -> Self {
+        let state = if bound.span.deadline <= bound.span.start {
             State::Late
         } else {
             State::Waiting { inner, request: Some(request), waited: false }
         };
-        ResponseFuture { state, timer: None, span, find, reject, observe }
+        ResponseFuture { state, timer: None, bound, find, reject, observe }
     }
 }
 
-impl<S, Request, D, R, O> Future for ResponseFuture<S, Request, D, R, O>
+impl<S, Request, D, R, O, W> Future for ResponseFuture<S, Request, D, R, O, W>
 where
     S: Service<Request>,
     D: FindDeadline<Request>,
     R: OnReject<S::Response, S::Error>,
-    O: Observe<TimedOut>,
+    O: Observe<TimedOut> + Clone,
+    W: Reach<S::Response, O>,
 {
-    type Output = Result<S::Response, R::Error>;
+    type Output = Result<W::Response, R::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -100,18 +119,24 @@ where
                 },
                 // Called -> Over, when time is up. An answer that is there counts, however late.
                 StateProj::Called { future } => match future.poll(cx) {
-                    Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
+                    Poll::Ready(Ok(response)) => {
+                        let rest = || {
+                            let event = this.bound.event(Phase::Answering);
+                            let deadline = this.bound.span.deadline;
+                            Some(Rest { deadline, event, observe: this.observe.clone() })
+                        };
+                        return Poll::Ready(Ok(this.bound.reach.answered(response, rest)));
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(this.reject.pass(error))),
                     Poll::Pending => break Phase::Called,
                 },
                 StateProj::Over => return Poll::Pending,
             }
         };
-        let allowed = this.span.deadline.saturating_duration_since(this.span.start);
         if phase != Phase::Late {
             // Most calls are answered before they are polled twice: the others pay for a timer.
             if this.timer.is_none() {
-                this.timer.set(Some(unconstrained(sleep_until(this.span.deadline))));
+                this.timer.set(Some(unconstrained(sleep_until(this.bound.span.deadline))));
             }
             if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                 ready!(timer.poll(cx));
@@ -120,17 +145,18 @@ where
         // Here, not when the caller gets round to dropping this future: the inner one gives back what it
         // holds, and a connection below learns that nobody waits any more.
         this.state.set(State::Over);
-        let event = TimedOut { phase, allowed };
+        let event = this.bound.event(phase);
         this.observe.observe(&event);
-        Poll::Ready(this.reject.reject(event.error()))
+        let answer = this.reject.reject(event.error());
+        Poll::Ready(answer.map(|response| this.bound.reach.answered(response, || None)))
     }
 }
 
-impl<S, Request, D, R, O> fmt::Debug for ResponseFuture<S, Request, D, R, O>
+impl<S, Request, D, R, O, W> fmt::Debug for ResponseFuture<S, Request, D, R, O, W>
 where
     S: Service<Request>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").field("span", &self.span).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("span", &self.bound.span).finish_non_exhaustive()
     }
 }

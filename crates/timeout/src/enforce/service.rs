@@ -1,7 +1,7 @@
 //! What the layer makes of the inner service.
 
-use super::ResponseFuture;
-use crate::{FindDeadline, TimedOut, TimeoutConfig};
+use super::{ResponseFuture, future::Bound};
+use crate::{FindDeadline, FirstResponse, Limit, Reach, TimedOut, own::Own};
 use std::task::{Context, Poll};
 use tower_service::Service;
 use towpath_core::{Observe, OnReject};
@@ -21,32 +21,38 @@ use towpath_core::{Observe, OnReject};
 /// # Cancel safety
 /// Dropping the call's future drops the inner future, or the readied clone, and the timer with it.
 #[derive(Clone, Debug)]
-pub struct Timeout<S, D = (), R = (), O = ()> {
+pub struct Timeout<S, D = (), R = (), O = (), W = FirstResponse> {
     pub(super) inner: S,
-    pub(super) config: TimeoutConfig,
+    pub(super) own: Own,
+    pub(super) limit: Limit,
     pub(super) find: D,
     pub(super) reject: R,
     pub(super) observe: O,
+    pub(super) reach: W,
 }
 
-impl<S, D, R, O, Request> Service<Request> for Timeout<S, D, R, O>
+impl<S, D, R, O, W, Request> Service<Request> for Timeout<S, D, R, O, W>
 where
     S: Service<Request> + Clone,
     D: FindDeadline<Request> + Clone,
     R: OnReject<S::Response, S::Error> + Clone,
     O: Observe<TimedOut> + Clone,
+    W: Reach<S::Response, O> + Clone,
 {
-    type Response = S::Response;
+    type Response = W::Response;
     type Error = R::Error;
-    type Future = ResponseFuture<S, Request, D, R, O>;
+    type Future = ResponseFuture<S, Request, D, R, O, W>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let span = self.find.begin(&mut request, self.config.timeout());
+        let own = self.own.timeout();
+        let span = self.find.begin(&mut request, own);
+        let limit = if span.deadline < span.start + own { Limit::Inherited } else { self.limit };
         let (find, reject, observe) = (self.find.clone(), self.reject.clone(), self.observe.clone());
-        ResponseFuture::new(self.inner.clone(), request, span, find, reject, observe)
+        let bound = Bound { span, limit, reach: self.reach.clone() };
+        ResponseFuture::new(self.inner.clone(), request, bound, find, reject, observe)
     }
 }

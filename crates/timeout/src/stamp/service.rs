@@ -1,11 +1,8 @@
 //! What the layer makes of the inner service.
 
 use super::ResponseFuture;
-use crate::TimedOut;
-use std::{
-    task::{Context, Poll},
-    time::Duration,
-};
+use crate::{TimedOut, own::Own};
+use std::task::{Context, Poll};
 use tower_service::Service;
 use towpath_core::{Clock, HasContext, Observe, OnReject};
 
@@ -21,7 +18,7 @@ use towpath_core::{Clock, HasContext, Observe, OnReject};
 #[derive(Clone, Debug)]
 pub struct Deadline<S, R = (), O = ()> {
     pub(super) inner: S,
-    pub(super) timeout: Option<Duration>,
+    pub(super) own: Option<Own>,
     pub(super) reject: R,
     pub(super) observe: O,
 }
@@ -44,8 +41,8 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let now = Clock::start(&mut request);
-        let deadline = request.context_mut().and_then(|context| match self.timeout {
-            Some(timeout) => Some(context.tighten_deadline(now + timeout)),
+        let deadline = request.context_mut().and_then(|context| match &mut self.own {
+            Some(own) => Some(context.tighten_deadline(now + own.timeout())),
             None => context.deadline(),
         });
         if deadline.is_some_and(|deadline| deadline <= now) {
