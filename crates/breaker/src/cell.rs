@@ -1,0 +1,529 @@
+//! One breaker: the machine behind a lock, and in front of it what a call can see without one.
+
+use crate::{
+    BreakerConfig, BreakerEvent, Change, Counts, Mode, Reason, State, Window,
+    event::Ended,
+    settings::Settings,
+    state::{Gate, Machine, Pass, Refusal},
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering},
+    trip::Seen,
+    window::{Buckets, Ring},
+};
+use fastrand::Rng;
+use std::sync::{Arc, PoisonError};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use towpath_core::{Endpoint, Tally};
+
+/// The gate in the low bits of [`Cell::word`]; the epoch is above them.
+const FREE: u64 = 0;
+const ASK: u64 = 1;
+/// Shut by an open breaker, and by a half-open one.
+const SHUT: u64 = 2;
+const SHUT_HALF: u64 = 3;
+const GATE: u64 = 3;
+const GATE_BITS: u32 = 2;
+
+/// An epoch that there never is: what is admitted with it decides nothing.
+const NO_EPOCH: u64 = u64::MAX >> GATE_BITS;
+
+/// The counts of [`Cell::tally`].
+const GOOD: usize = 0;
+const REJECTED: usize = 1;
+
+/// One breaker.
+///
+/// What decides is in `inner`, changed under its lock and shown in `word` and `until` before the lock is left. A
+/// call that is let through by a closed breaker and ends well reads `word` twice and adds to `tally`; a call
+/// that is turned away reads `word` and `until`. All others lock.
+pub(crate) struct Cell {
+    name: Arc<str>,
+    endpoint: Option<Endpoint>,
+    settings: Arc<Settings>,
+    /// Times below are nanoseconds from here.
+    base: Instant,
+    /// The epoch, and the gate.
+    word: AtomicU64,
+    /// Until when a shut gate is shut; all ones: nobody knows.
+    until: AtomicU64,
+    /// When the current bucket ends; all ones if there are none.
+    turn_at: AtomicU64,
+    /// From which time on a call is slow; all ones: none is.
+    slow: AtomicU64,
+    /// 1 if the last calls are kept one by one.
+    one_by_one: AtomicU64,
+    /// Which version of the config is in use.
+    version: AtomicU64,
+    /// Why it opened: see [`pack`].
+    why: AtomicU64,
+    tally: Tally<2>,
+    ring: Ring,
+    inner: Mutex<Inner>,
+    changes: watch::Sender<Option<Change>>,
+    /// Somebody may get in who did not before.
+    freed: Notify,
+}
+
+struct Inner {
+    machine: Machine,
+    config: Arc<BreakerConfig>,
+    /// All that ended and is not in the tally.
+    locked: Counts,
+    /// Those of them that were slow and good.
+    slow_good: u64,
+    window: Kept,
+    /// What there was when the epoch began.
+    epoch_totals: Counts,
+    /// Failures in a row, and how many calls had ended well when the last of them was counted.
+    consecutive: u32,
+    good_before: u64,
+    /// The window when it opened last.
+    tripped: Counts,
+    changes: u64,
+}
+
+/// What is kept of the calls.
+enum Kept {
+    Time(Box<Buckets>),
+    Calls { most: u64, from: u64 },
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Good,
+    Bad { soft: bool },
+    Nothing,
+}
+
+/// All that can be said of a breaker.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) state: State,
+    pub(crate) mode: Mode,
+    pub(crate) since: Instant,
+    pub(crate) until: Option<Instant>,
+    pub(crate) window: Counts,
+    pub(crate) consecutive: u32,
+    pub(crate) tripped: Counts,
+    pub(crate) changes: u64,
+}
+
+impl Cell {
+    pub(crate) fn new(
+        name: Arc<str>,
+        endpoint: Option<Endpoint>,
+        settings: Arc<Settings>,
+        now: Instant,
+        rng: Rng,
+    ) -> Self {
+        // In this order: a config that is replaced meanwhile is read once more.
+        let version = settings.config.version();
+        let config = settings.config.get();
+        let inner = Inner {
+            machine: Machine::new(now, rng),
+            config,
+            locked: Counts::default(),
+            slow_good: 0,
+            window: Kept::Calls { most: 0, from: 0 },
+            epoch_totals: Counts::default(),
+            consecutive: 0,
+            good_before: 0,
+            tripped: Counts::default(),
+            changes: 0,
+        };
+        let cell = Cell {
+            name,
+            endpoint,
+            settings,
+            base: now,
+            word: AtomicU64::new(FREE),
+            until: AtomicU64::new(u64::MAX),
+            turn_at: AtomicU64::new(u64::MAX),
+            slow: AtomicU64::new(u64::MAX),
+            one_by_one: AtomicU64::new(0),
+            version: AtomicU64::new(version),
+            why: AtomicU64::new(0),
+            tally: Tally::new(),
+            ring: Ring::default(),
+            inner: Mutex::new(inner),
+            changes: watch::channel(None).0,
+            freed: Notify::new(),
+        };
+        cell.restart(&mut cell.lock(), now);
+        cell
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.as_ref()
+    }
+
+    pub(crate) fn freed(&self) -> &Notify {
+        &self.freed
+    }
+
+    pub(crate) fn rejected(&self) -> u64 {
+        self.tally.total(REJECTED)
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<Change>> {
+        self.changes.subscribe()
+    }
+
+    /// A call came.
+    #[inline]
+    pub(crate) fn admit(&self, now: Instant) -> Result<Pass, Refusal> {
+        if self.settings.config.version() != self.version.load(Ordering::Relaxed) {
+            self.reconfigure(now);
+        }
+        let word = self.word.load(Ordering::Acquire);
+        if word & GATE == FREE {
+            return Ok(Pass { epoch: word >> GATE_BITS, slot: None });
+        }
+        self.admit_or_refuse(word, now)
+    }
+
+    /// Whether every call is let through.
+    #[inline]
+    pub(crate) fn is_free(&self) -> bool {
+        self.word.load(Ordering::Acquire) & GATE == FREE
+    }
+
+    /// What is let through without being asked about: it decides nothing.
+    pub(crate) fn pass_unasked() -> Pass {
+        Pass { epoch: NO_EPOCH, slot: None }
+    }
+
+    /// Until when every call is turned away; `None`: some call may be let through.
+    pub(crate) fn shut(&self, now: Instant) -> Option<Option<Instant>> {
+        let word = self.word.load(Ordering::Acquire);
+        if word & SHUT == 0 || self.in_panic() {
+            return None;
+        }
+        let until = self.until.load(Ordering::Relaxed);
+        (self.ns(now) < until).then(|| self.instant(until))
+    }
+
+    #[cold]
+    fn admit_or_refuse(&self, word: u64, now: Instant) -> Result<Pass, Refusal> {
+        // `until` was written before the word that we have read, or is that of a later state.
+        let until = self.until.load(Ordering::Relaxed);
+        let admitted = if word & SHUT != 0 && self.ns(now) < until {
+            let state = if word & GATE == SHUT_HALF { State::HalfOpen } else { State::Open };
+            Err(Refusal { state, until: self.instant(until) })
+        } else {
+            let mut inner = self.lock();
+            let config = inner.config.clone();
+            let admitted = inner.machine.admit(&config, now);
+            self.leave(inner, now);
+            admitted
+        };
+        match admitted {
+            Err(_) if self.in_panic() => Ok(Cell::pass_unasked()),
+            admitted => admitted,
+        }
+    }
+
+    /// Why it opened last: how many of how many calls failed, and whether they were slow rather.
+    pub(crate) fn why(&self) -> (u64, u64, bool) {
+        let why = self.why.load(Ordering::Relaxed);
+        (why >> HALF & FULL, why & FULL, why >> 63 != 0)
+    }
+
+    /// A call was turned away, and somebody is told so.
+    pub(crate) fn reject(&self, refusal: Refusal) {
+        self.tally.add(REJECTED, 1);
+        self.settings.report(&BreakerEvent::Rejected { name: self.name.clone(), state: refusal.state });
+    }
+
+    /// A call ended.
+    #[inline]
+    pub(crate) fn finish(&self, pass: Pass, outcome: Outcome, start: Instant, end: Instant) {
+        let slow_ns = self.slow.load(Ordering::Relaxed);
+        let slow = slow_ns != u64::MAX && nanos(end, start) >= slow_ns;
+        if outcome != Outcome::Good || slow || pass.slot.is_some() {
+            return self.settle(pass, outcome, slow, end);
+        }
+        if self.word.load(Ordering::Acquire) >> GATE_BITS != pass.epoch {
+            return;
+        }
+        let turn_at = self.turn_at.load(Ordering::Relaxed);
+        if turn_at != u64::MAX && self.ns(end) >= turn_at {
+            self.turn(end);
+        }
+        self.tally.add(GOOD, 1);
+        if self.one_by_one.load(Ordering::Relaxed) != 0 {
+            self.ring.push(Ended { failed: false, soft: false, slow: false });
+        }
+    }
+
+    /// A probe is given up: another one may take its place.
+    #[cold]
+    pub(crate) fn release(&self, pass: Pass) {
+        let now = self.base;
+        self.settle(pass, Outcome::Nothing, false, now);
+    }
+
+    #[cold]
+    fn turn(&self, now: Instant) {
+        // If somebody has the lock, they turn, or the next call does.
+        let Ok(mut inner) = self.inner.try_lock() else { return };
+        self.turn_locked(&mut inner, now);
+    }
+
+    #[cold]
+    fn settle(&self, pass: Pass, outcome: Outcome, slow: bool, end: Instant) {
+        if pass.epoch == NO_EPOCH || (pass.slot.is_none() && outcome == Outcome::Nothing) {
+            return;
+        }
+        let mut inner = self.lock();
+        // Under the lock nobody changes it: an old answer decides nothing.
+        if inner.machine.epoch() != pass.epoch {
+            return;
+        }
+        let config = inner.config.clone();
+        match (pass.slot, outcome) {
+            (Some(slot), Outcome::Nothing) => inner.machine.release(slot),
+            (Some(slot), outcome) => {
+                let good = outcome == Outcome::Good && !slow;
+                inner.machine.probed(&config, slot, good, end);
+            }
+            (None, outcome) => {
+                let (failed, soft) = match outcome {
+                    Outcome::Bad { soft } => (true, soft),
+                    _ => (false, false),
+                };
+                self.count(&mut inner, Ended { failed, soft, slow }, &config, end);
+            }
+        }
+        self.leave(inner, end);
+    }
+
+    /// A call that failed or was slow, while closed.
+    fn count(&self, inner: &mut Inner, call: Ended, config: &BreakerConfig, now: Instant) {
+        self.turn_locked(inner, now);
+        inner.locked.count(call);
+        inner.slow_good += u64::from(!call.failed);
+        if let Kept::Calls { .. } = inner.window {
+            self.ring.push(call);
+        }
+        let good = self.tally.total(GOOD) + inner.slow_good;
+        if good != inner.good_before {
+            (inner.good_before, inner.consecutive) = (good, 0);
+        }
+        if call.failed && !call.soft {
+            inner.consecutive = inner.consecutive.saturating_add(1);
+        }
+        let totals = self.totals(inner);
+        let seen = Seen {
+            window: self.window(inner),
+            total: totals.since(inner.epoch_totals),
+            consecutive: inner.consecutive,
+            failed: call.failed,
+            soft: call.soft,
+            now,
+            closed_for: now.saturating_duration_since(inner.machine.since()),
+            config,
+        };
+        let reason = match &self.settings.trip {
+            Some(policy) => policy.trips(&seen).then(|| seen.by_config().unwrap_or(Reason::Policy)),
+            None => seen.by_config(),
+        };
+        if let Some(reason) = reason {
+            let window = seen.window;
+            if inner.machine.trip(config, reason, now) {
+                inner.tripped = window;
+                self.why.store(pack(reason, window), Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn set_mode(&self, mode: Mode, now: Instant) {
+        let mut inner = self.lock();
+        let config = inner.config.clone();
+        inner.machine.set_mode(&config, mode, now);
+        self.leave(inner, now);
+    }
+
+    pub(crate) fn view(&self, now: Instant) -> View {
+        if self.settings.config.version() != self.version.load(Ordering::Relaxed) {
+            self.reconfigure(now);
+        }
+        let mut inner = self.lock();
+        self.turn_locked(&mut inner, now);
+        View {
+            state: inner.machine.state(),
+            mode: inner.machine.mode(),
+            since: inner.machine.since(),
+            until: match inner.machine.gate(&inner.config) {
+                Gate::Shut(until) => until,
+                _ => None,
+            },
+            window: self.window(&inner),
+            consecutive: inner.consecutive,
+            tripped: inner.tripped,
+            changes: inner.changes,
+        }
+    }
+
+    /// Takes the config as it is now. If the window is another one, it begins anew; an open time that runs
+    /// stays.
+    #[cold]
+    fn reconfigure(&self, now: Instant) {
+        let mut inner = self.lock();
+        let version = self.settings.config.version();
+        let config = self.settings.config.get();
+        let before = std::mem::replace(&mut inner.config, config);
+        self.version.store(version, Ordering::Relaxed);
+        if before.window != inner.config.window {
+            self.restart(&mut inner, now);
+        }
+        self.slow.store(slow_ns(&inner.config), Ordering::Relaxed);
+        self.leave(inner, now);
+    }
+
+    /// Begins a window.
+    fn restart(&self, inner: &mut Inner, now: Instant) {
+        let totals = self.totals(inner);
+        (inner.epoch_totals, inner.consecutive) = (totals, 0);
+        inner.good_before = self.tally.total(GOOD) + inner.slow_good;
+        inner.window = match inner.config.window {
+            Window::Time(time) => {
+                let window_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                Kept::Time(Box::new(Buckets::new(window_ns, self.ns(now), totals)))
+            }
+            Window::Calls(calls) => Kept::Calls { most: calls.into(), from: self.ring.next() },
+        };
+        self.one_by_one.store(matches!(inner.window, Kept::Calls { .. }).into(), Ordering::Relaxed);
+        self.slow.store(slow_ns(&inner.config), Ordering::Relaxed);
+        self.show_turn(inner);
+    }
+
+    fn turn_locked(&self, inner: &mut Inner, now: Instant) {
+        let totals = self.totals(inner);
+        if let Kept::Time(buckets) = &mut inner.window {
+            buckets.turn(self.ns(now), totals);
+        }
+        self.show_turn(inner);
+    }
+
+    fn show_turn(&self, inner: &Inner) {
+        let ends = match &inner.window {
+            Kept::Time(buckets) => buckets.ends(),
+            Kept::Calls { .. } => u64::MAX,
+        };
+        self.turn_at.store(ends, Ordering::Relaxed);
+    }
+
+    fn totals(&self, inner: &Inner) -> Counts {
+        Counts { calls: inner.locked.calls + self.tally.total(GOOD), ..inner.locked }
+    }
+
+    fn window(&self, inner: &Inner) -> Counts {
+        match &inner.window {
+            Kept::Time(buckets) => buckets.counts(self.totals(inner)),
+            Kept::Calls { most, from } => self.ring.counts(*most, *from),
+        }
+    }
+
+    /// Shows what the machine decided, leaves the lock, and tells of a change.
+    fn leave(&self, mut inner: MutexGuard<'_, Inner>, now: Instant) {
+        let moved = inner.machine.take_moved();
+        if moved.is_some_and(|moved| moved.to == State::Closed && moved.from != State::Closed) {
+            self.restart(&mut inner, now);
+        }
+        let gate = inner.machine.gate(&inner.config);
+        let before = self.word.load(Ordering::Relaxed);
+        let (bits, until) = match gate {
+            Gate::Free => (FREE, None),
+            Gate::Ask => (ASK, None),
+            Gate::Shut(until) if inner.machine.state() == State::HalfOpen => (SHUT_HALF, until),
+            Gate::Shut(until) => (SHUT, until),
+        };
+        if gate != Gate::Free {
+            self.until.store(until.map_or(u64::MAX, |until| self.ns(until)), Ordering::Relaxed);
+        }
+        let word = inner.machine.epoch() << GATE_BITS | bits;
+        self.word.store(word, Ordering::Release);
+        if let Some(endpoint) = &self.endpoint {
+            match gate {
+                Gate::Shut(until) => drop(endpoint.state().ask_ejection(until)),
+                Gate::Ask if inner.machine.state() == State::HalfOpen => {
+                    endpoint.state().ask_ejection(Some(now));
+                }
+                _ if before != word => drop(endpoint.state().end_ejection()),
+                _ => {}
+            }
+        }
+        let change = moved.map(|moved| {
+            inner.changes += 1;
+            Change {
+                name: self.name.clone(),
+                from: moved.from,
+                to: moved.to,
+                reason: moved.reason,
+                at: moved.at,
+                counts: inner.tripped,
+                open_for: moved.open_for,
+                number: inner.changes,
+            }
+        });
+        drop(inner);
+        if bits & SHUT == 0 {
+            self.freed.notify_waiters();
+        }
+        if let Some(change) = change {
+            self.settings.report(&BreakerEvent::Changed(change.clone()));
+            self.changes.send_if_modified(|last| {
+                let newer = last.as_ref().is_none_or(|last| last.number < change.number);
+                if newer {
+                    *last = Some(change);
+                }
+                newer
+            });
+        }
+    }
+
+    fn in_panic(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(|endpoint| endpoint.state().in_panic())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ns(&self, time: Instant) -> u64 {
+        nanos(time, self.base)
+    }
+
+    fn instant(&self, ns: u64) -> Option<Instant> {
+        (ns != u64::MAX).then(|| self.base + std::time::Duration::from_nanos(ns))
+    }
+}
+
+/// From `since` to `time`, never all ones.
+fn nanos(time: Instant, since: Instant) -> u64 {
+    let time = time.saturating_duration_since(since);
+    (time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into()))
+        .min(u64::MAX - 1)
+}
+
+/// How many bits each of the two counts has in [`Cell::why`].
+const HALF: u32 = 31;
+const FULL: u64 = (1 << HALF) - 1;
+
+fn pack(reason: Reason, window: Counts) -> u64 {
+    let slow = reason == Reason::SlowRate;
+    let part = if slow { window.slow } else { window.failures };
+    u64::from(slow) << 63 | part.min(FULL) << HALF | window.calls.min(FULL)
+}
+
+fn slow_ns(config: &BreakerConfig) -> u64 {
+    config.slow.map_or(u64::MAX, |slow| u64::try_from(slow.as_nanos()).unwrap_or(u64::MAX - 1))
+}

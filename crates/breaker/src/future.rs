@@ -1,0 +1,119 @@
+//! One call through a breaker.
+
+use crate::ticket::Ticket;
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio::time::Instant;
+use tower_service::Service;
+use towpath_core::{CallInfo, Classify, Clock, OnReject};
+
+pin_project! {
+    /// A call of a [`Breaker`](crate::Breaker): its answer, or what stands for it when it was turned away.
+    ///
+    /// # Cancel safety
+    /// Dropped before the answer is there, it counts as nothing, and a probe gives its place to another call.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, Req, K, C, I, R>
+    where
+        S: Service<Req>,
+        R: OnReject<S::Response, S::Error>,
+    {
+        #[pin]
+        state: State<S::Future, Result<S::Response, R::Error>>,
+        ticket: Option<Ticket<K, C, I, R>>,
+        start: Instant,
+        polled: bool,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, Out> {
+        // The inner service was called.
+        Called { #[pin] future: F },
+        // It was not.
+        TurnedAway { outcome: Option<Out> },
+    }
+}
+
+impl<S, Req, K, C, I, R> ResponseFuture<S, Req, K, C, I, R>
+where
+    S: Service<Req>,
+    R: OnReject<S::Response, S::Error>,
+{
+    #[inline]
+    pub(crate) fn called(future: S::Future, ticket: Ticket<K, C, I, R>, start: Instant) -> Self {
+        ResponseFuture { state: State::Called { future }, ticket: Some(ticket), start, polled: false }
+    }
+
+    #[cold]
+    pub(crate) fn turned_away(outcome: Result<S::Response, R::Error>, start: Instant) -> Self {
+        ResponseFuture {
+            state: State::TurnedAway { outcome: Some(outcome) },
+            ticket: None,
+            start,
+            polled: false,
+        }
+    }
+}
+
+impl<S, Req, K, C, I, R> Future for ResponseFuture<S, Req, K, C, I, R>
+where
+    S: Service<Req>,
+    C: Classify<S::Response, S::Error>,
+    I: CallInfo<Req, S::Response>,
+    R: OnReject<S::Response, S::Error>,
+{
+    type Output = Result<S::Response, R::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.state.project() {
+            StateProj::Called { future } => {
+                let Poll::Ready(mut outcome) = future.poll(cx) else {
+                    *this.polled = true;
+                    return Poll::Pending;
+                };
+                let Some(ticket) = this.ticket.take() else { return Poll::Pending };
+                // What is answered at the first poll took no time.
+                let end = match &mut outcome {
+                    _ if !*this.polled => *this.start,
+                    Ok(response) => ticket.common.info.end(response),
+                    Err(_) => Clock::now(),
+                };
+                let class = ticket.common.classify.classify(outcome.as_ref());
+                match outcome {
+                    Ok(response) => {
+                        ticket.finish(&class, *this.start, end);
+                        Poll::Ready(Ok(response))
+                    }
+                    Err(error) => {
+                        let error = ticket.common.reject.pass(error);
+                        ticket.finish(&class, *this.start, end);
+                        Poll::Ready(Err(error))
+                    }
+                }
+            }
+            StateProj::TurnedAway { outcome } => match outcome.take() {
+                Some(outcome) => Poll::Ready(outcome),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<S, Req, K, C, I, R> fmt::Debug for ResponseFuture<S, Req, K, C, I, R>
+where
+    S: Service<Req>,
+    R: OnReject<S::Response, S::Error>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").field("start", &self.start).finish_non_exhaustive()
+    }
+}
