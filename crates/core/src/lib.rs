@@ -64,4 +64,4 @@ pub use metadata::Metadata;
 pub use method::{InvalidMethod, Method};
 pub use pattern::Patterns;
 pub use shared::{Loan, Shared};
-pub use tally::Tally;
+pub use tally::{PerThread, Tally};
