@@ -8,6 +8,7 @@ pub mod counted;
 pub mod limits;
 pub mod meter;
 mod order;
+pub mod policies;
 pub mod process;
 pub mod reference;
 pub mod scenario;

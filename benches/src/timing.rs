@@ -28,6 +28,11 @@ impl<'a> Work<'a> {
         Work { name, repeat: Box::new(repeat) }
     }
 
+    /// `repeat` does it as many times as it is told.
+    pub fn batch(name: &'static str, repeat: impl FnMut(u64) + 'a) -> Self {
+        Work { name, repeat: Box::new(repeat) }
+    }
+
     /// Does it so many times.
     pub fn repeat(&mut self, times: u64) {
         (self.repeat)(times);
@@ -96,7 +101,8 @@ fn prepare(work: &mut Work<'_>) -> (u64, Cost) {
     (times, Cost { batches: Vec::new(), allocations: each(allocated.count), bytes: each(allocated.bytes) })
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one; NaN of none.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

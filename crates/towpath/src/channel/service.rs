@@ -18,8 +18,6 @@ impl Service<Request> for Channel {
 
     #[inline]
     fn call(&mut self, request: Request) -> ChannelFuture {
-        let mut request = Some(request);
-        let call = self.send(&mut request);
-        ChannelFuture::new(self.held.lend(), call, request)
+        ChannelFuture::new(self.clone(), request)
     }
 }

@@ -12,19 +12,13 @@ use towpath_core::{Error, ErrorKind};
 /// Connects, watches the connection, connects again; ends when the channel is closed.
 pub(super) async fn run(core: Arc<Core>) {
     let guard = Guard(core.clone());
+    let mut line = core.line.subscribe();
     tokio::select! {
         biased;
-        () = closed(&core) => {}
+        _ = line.wait_for(|line| matches!(line, Line::Closed)) => {}
         () = keep(&core) => {}
     }
     drop(guard);
-}
-
-async fn closed(core: &Core) {
-    let mut seen = core.line.version();
-    while !matches!(*core.line.get(), Line::Closed) {
-        seen = core.line.changed(seen).await;
-    }
 }
 
 async fn keep(core: &Core) {
