@@ -134,6 +134,7 @@ struct Inner {
     retry_after: Option<Duration>,
     attempts: u16,
     remote: bool,
+    retry_stop: bool,
     /// As it came off the wire; a box, so that an error without one stays small.
     fault: Option<Fault>,
     detail: Cow<'static, str>,
@@ -151,6 +152,7 @@ impl Error {
             retry_after: None,
             attempts: 0,
             remote: false,
+            retry_stop: false,
             fault: None,
             detail: Cow::Borrowed(""),
             endpoint: None,
@@ -160,13 +162,14 @@ impl Error {
     }
 
     /// An error of a kind that stands for another one, which becomes its source. If the other one is (or
-    /// holds) an [`Error`], what it says about processing and about waiting is kept.
+    /// holds) an [`Error`], what it says about processing, about waiting and about further attempts is kept.
     pub fn wrapping(kind: ErrorKind, source: impl Into<BoxError>) -> Self {
         let source: Arc<dyn StdError + Send + Sync> = source.into().into();
         let mut error = Error::new(kind);
         if let Some(inner) = Error::find(&*source) {
             error.0.processed = inner.processed();
             error.0.retry_after = inner.retry_after();
+            error.0.retry_stop = inner.is_retry_stop();
             error.0.endpoint = inner.0.endpoint.clone();
             error.0.trace_id = inner.trace_id().map(Arc::from);
         }
@@ -213,6 +216,14 @@ impl Error {
     #[must_use]
     pub fn with_remote(mut self, remote: bool) -> Self {
         self.0.remote = remote;
+        self
+    }
+
+    /// Says that attempts are spent where it failed: who called need not make more of them. It goes on the
+    /// wire as `retry-stop: 1`, and so stops the retries of a whole chain.
+    #[must_use]
+    pub fn with_retry_stop(mut self, stop: bool) -> Self {
+        self.0.retry_stop = stop;
         self
     }
 
@@ -266,6 +277,11 @@ impl Error {
     /// After how many attempts; 0: nobody counted.
     pub fn attempts(&self) -> u16 {
         self.0.attempts
+    }
+
+    /// Whether attempts are spent where it failed, so that another one from here is of no use.
+    pub fn is_retry_stop(&self) -> bool {
+        self.0.retry_stop
     }
 
     /// Whether the callee said so (it came off the wire), or something on this side: a rate limit of the

@@ -1,6 +1,6 @@
 //! What a layer lets others know, and decide.
 
-use crate::{BoxError, Error};
+use crate::{BoxError, Error, Processed};
 use std::sync::Arc;
 
 /// A hook with one method: a layer reports each thing that it decided as an event of its own type, and
@@ -72,6 +72,37 @@ pub trait OnReject<Res, Err> {
 
     /// The outcome of a call that the inner service failed.
     fn pass(&self, error: Err) -> Self::Error;
+
+    /// The outcome of a call that the inner service failed more than once. Says so, where the error has room
+    /// for it; otherwise it is [passed on](Self::pass) like any other.
+    fn pass_spent(&self, error: Err, _spent: Spent) -> Self::Error {
+        self.pass(error)
+    }
+}
+
+/// What a layer that makes several attempts has to say beside the error of the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// How many attempts were made.
+    pub attempts: u16,
+    /// Whether the callee may have acted on any of them: the last one may say that it was not processed when
+    /// one before it was.
+    pub processed: Processed,
+    /// Whether there is to be no attempt further up either: see [`Error::with_retry_stop`].
+    pub stop: bool,
+}
+
+impl Spent {
+    /// Says so on an error of the stack.
+    pub fn on(self, error: Error) -> Error {
+        let processed = match (error.processed(), self.processed) {
+            (Processed::Yes, _) | (_, Processed::Yes) => Processed::Yes,
+            (Processed::No, Processed::No) => Processed::No,
+            _ => Processed::Unknown,
+        };
+        let stop = self.stop || error.is_retry_stop();
+        error.with_attempts(self.attempts).with_processed(processed).with_retry_stop(stop)
+    }
 }
 
 impl<Res, Err: Into<BoxError>> OnReject<Res, Err> for () {
@@ -83,6 +114,18 @@ impl<Res, Err: Into<BoxError>> OnReject<Res, Err> for () {
 
     fn pass(&self, error: Err) -> BoxError {
         error.into()
+    }
+
+    /// An error that is one of the stack says it itself, and one that holds such an error is wrapped in another
+    /// one that says it; any other is passed on as it is.
+    fn pass_spent(&self, error: Err, spent: Spent) -> BoxError {
+        match error.into().downcast::<Error>() {
+            Ok(own) => spent.on(*own).into(),
+            Err(foreign) => match Error::find(&*foreign).map(Error::kind) {
+                Some(kind) => spent.on(Error::wrapping(kind, foreign)).into(),
+                None => foreign,
+            },
+        }
     }
 }
 
@@ -119,6 +162,31 @@ mod tests {
         (note("first"), (shared.clone(), ())).observe(&7);
         shared.observe(&8);
         assert_eq!(*seen.lock().unwrap(), [("first", 7), ("shared", 7), ("shared", 8)]);
+    }
+
+    #[test]
+    fn what_several_attempts_came_to() {
+        let spent = Spent { attempts: 3, processed: Processed::Unknown, stop: true };
+        let pass = |error: BoxError| OnReject::<u8, BoxError>::pass_spent(&(), error, spent);
+        let io = |error: Error| BoxError::from(std::io::Error::other(error));
+        let refused = Error::from(ErrorKind::Overloaded);
+        for (given, is_ours) in
+            [(BoxError::from(refused.clone()), true), (io(refused), true), ("x".into(), false)]
+        {
+            let passed = pass(given);
+            let own = Error::find(&*passed);
+            assert_eq!(own.is_some(), is_ours, "{passed}");
+            if let Some(own) = own {
+                assert_eq!((own.kind(), own.attempts()), (ErrorKind::Overloaded, 3));
+                assert_eq!((own.processed(), own.is_retry_stop()), (Processed::Unknown, true));
+            }
+        }
+        let done = Spent { attempts: 1, processed: Processed::No, stop: false };
+        let acted = done.on(Error::from(ErrorKind::TooLarge).with_processed(Processed::Yes));
+        assert_eq!((acted.processed(), acted.is_retry_stop()), (Processed::Yes, false));
+        assert_eq!(done.on(ErrorKind::Overloaded.into()).processed(), Processed::No);
+        let answer = Answer(|_: Error| 0u8);
+        assert_eq!(OnReject::<u8, &str>::pass_spent(&answer, "kept", spent), "kept");
     }
 
     #[test]

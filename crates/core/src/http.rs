@@ -14,6 +14,11 @@ impl<B> HasContext for Request<B> {
     fn context_mut(&mut self) -> Option<&mut Context> {
         Some(self.extensions_mut().get_or_insert_with(Context::inherit))
     }
+
+    /// By its method (RFC 9110, 9.2.2), or if the context says so.
+    fn is_idempotent(&self) -> bool {
+        self.method().is_idempotent() || self.context().is_some_and(Context::is_idempotent)
+    }
 }
 
 /// The clock is read each time: the first value among a response's extensions costs an allocation.
@@ -21,6 +26,10 @@ impl<B> HasCompleted for Response<B> {
     #[inline]
     fn completed(&mut self) -> Instant {
         Clock::now()
+    }
+
+    fn leave<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        self.extensions_mut().insert(value);
     }
 }
 
@@ -125,6 +134,16 @@ mod tests {
         let start = Clock::start(&mut request);
         assert_eq!(HasContext::context(&request).unwrap().stamp(), Some(start));
         assert_eq!(Clock::start(&mut request), start);
+    }
+
+    #[test]
+    fn a_method_may_be_idempotent() {
+        let mut request = Request::new(());
+        assert!(request.is_idempotent());
+        *request.method_mut() = http::Method::POST;
+        assert!(!request.is_idempotent());
+        request.context_mut().unwrap().set_idempotent(true);
+        assert!(request.is_idempotent());
     }
 
     #[test]

@@ -72,16 +72,36 @@ impl<Req: HasContext, Res: HasCompleted> CallInfo<Req, Res> for FromContext {
     }
 }
 
-/// A response that may keep the reading of the clock that was taken when it arrived.
+/// A response that may keep the reading of the clock that was taken when it arrived, and what else layers have to
+/// say beside the answer.
 pub trait HasCompleted {
+    /// Whether it has come whole, so that to keep it holds up no connection.
+    const IS_WHOLE: bool = false;
+
     /// When it arrived: the reading that it keeps, or a new one, which it keeps if it can.
     fn completed(&mut self) -> Instant;
+
+    /// Leaves something for the caller, if there is room.
+    fn leave<T: Clone + Send + Sync + 'static>(&mut self, _value: T) {}
+
+    /// Says that attempts are spent here, if it has a word for that.
+    fn stop_retries(&mut self) {}
 }
 
 impl<B> HasCompleted for Response<B> {
+    const IS_WHOLE: bool = true;
+
     #[inline]
     fn completed(&mut self) -> Instant {
         Clock::end(self)
+    }
+
+    fn leave<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        self.extensions_mut().insert(value);
+    }
+
+    fn stop_retries(&mut self) {
+        self.set_retry_stop();
     }
 }
 

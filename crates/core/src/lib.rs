@@ -55,7 +55,7 @@ pub use endpoint::{
 pub use error::{BoxError, Error, ErrorKind, Processed};
 pub use extensions::Extensions;
 pub use fault::{Brief, Declared, ErrorCode, Fault, InvalidCode, InvalidFault, Level, Traits};
-pub use hook::{Answer, Observe, OnReject};
+pub use hook::{Answer, Observe, OnReject, Spent};
 pub use identity::Identity;
 pub use info::{CallInfo, FromContext, HasCompleted};
 pub use live::{Cached, Live};
@@ -64,4 +64,4 @@ pub use metadata::Metadata;
 pub use method::{InvalidMethod, Method};
 pub use pattern::Patterns;
 pub use shared::{Loan, Shared};
-pub use tally::Tally;
+pub use tally::{PerThread, Tally};

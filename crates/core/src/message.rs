@@ -5,6 +5,9 @@ use bytes::Bytes;
 use std::{fmt, sync::Arc};
 use tokio::time::Instant;
 
+/// The metadata key of an answer after which nobody retries.
+const RETRY_STOP: &str = "retry-stop";
+
 /// How a body is encoded: one byte on the wire. 16 and above are the application's own.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct CodecId(pub u8);
@@ -263,6 +266,18 @@ impl<B> Response<B> {
     /// The entries beside the body, to change.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
         &mut self.metadata
+    }
+
+    /// Whether the answer says that attempts are spent below (`retry-stop: 1`), so that another one from here is
+    /// of no use.
+    pub fn is_retry_stop(&self) -> bool {
+        self.metadata.get(RETRY_STOP) == Some(b"1")
+    }
+
+    /// Says that attempts are spent here: who called need not make more of them.
+    pub fn set_retry_stop(&mut self) {
+        // Fails only for a key that is none.
+        let _ = self.metadata.insert(RETRY_STOP, "1");
     }
 
     /// What layers and the connection tell the caller beside the answer.

@@ -192,3 +192,26 @@ fn never_more_than_was_paid_in() {
         assert!(taken <= 40_000 / 5, "{taken}");
     }
 }
+
+#[test]
+fn another_size_holds_from_then_on() {
+    let budget = Budget::new(BudgetConfig::try_new(0.5, 1).unwrap());
+    let now = Instant::now();
+    let balance = || budget.clone().balance(now);
+    (0..4).for_each(|_| budget.deposit(now));
+    assert_eq!(balance(), 1 + 2);
+    let larger = BudgetConfig::try_new(2.0, 3).unwrap();
+    budget.resize(larger);
+    assert_eq!((budget.config(), balance()), (larger, 3 + 2));
+    budget.deposit(now);
+    assert_eq!(balance(), 3 + 2 + 2);
+    assert!((0..3).all(|_| budget.withdraw(now)));
+    budget.resize(BudgetConfig::try_new(0.0, 1).unwrap());
+    budget.deposit(now);
+    assert_eq!(balance(), 4, "what was taken of the reserve is more than there is now");
+    for share in [0.0, 0.001, 0.2, 0.333, 7.7, 10.0] {
+        let config = BudgetConfig::try_new(share, 1_000_000).unwrap();
+        budget.resize(config);
+        assert_eq!(budget.config(), config);
+    }
+}

@@ -346,3 +346,28 @@ fn what_stands_for_a_fault_keeps_its_trace() {
     let own = came.because("why").with_trace_id("u");
     assert_eq!((own.detail(), own.trace_id()), ("why", Some("u")));
 }
+
+/// Attempts that are spent at the bottom of a chain are so at each hop further up.
+#[test]
+fn that_attempts_are_spent_goes_all_the_way_up() {
+    let spent = Error::new(ErrorKind::ConnectFailed).with_retry_stop(true);
+    let own = |fault: Fault| fault.into_response(CodecId::JSON);
+    for answer in [
+        own(Fault::from_error(&spent)),
+        own(Fault::new(DEDUCT, "").wrap_error(&spent)),
+        own(Fault::new(DEDUCT, "").wrap_error(&Error::wrapping(ErrorKind::NoEndpoint, spent.clone()))),
+    ] {
+        assert_eq!(answer.metadata().get_str("retry-stop"), Some("1"));
+        let fault = Fault::from_response(&answer).unwrap();
+        assert!(fault.is_retry_stop());
+        assert!(own(Fault::new(USER, "").wrap(&fault)).is_retry_stop());
+        if let Ok(error) = fault.into_error() {
+            assert!(error.is_retry_stop() && !towpath_core::Class::of_error(&error).useful);
+        }
+    }
+    let other = Fault::new(DEDUCT, "").wrap(&Fault::new(USER, ""));
+    assert!(
+        !own(other).is_retry_stop()
+            && !own(Fault::from_error(&ErrorKind::ConnectFailed.into())).is_retry_stop()
+    );
+}

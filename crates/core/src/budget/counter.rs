@@ -42,8 +42,8 @@ const TRY: u64 = 1_000;
 pub struct Budget(Arc<Inner>);
 
 struct Inner {
-    config: BudgetConfig,
-    deposit: u64,
+    /// What each first attempt pays in, and the reserve of a second: in one word, so that both change at once.
+    size: AtomicU64,
     /// When second 0 began.
     base: OnceLock<Instant>,
     /// The second up to which `marks` are kept.
@@ -63,8 +63,7 @@ impl Budget {
     /// A budget in which nothing was paid yet.
     pub fn new(config: BudgetConfig) -> Self {
         Budget(Arc::new(Inner {
-            config,
-            deposit: (config.share() * TRY as f64).round() as u64,
+            size: AtomicU64::new(size(config)),
             base: OnceLock::new(),
             second: AtomicU64::new(0),
             earned: Tally::new(),
@@ -76,13 +75,20 @@ impl Budget {
 
     /// Its size.
     pub fn config(&self) -> BudgetConfig {
-        self.0.config
+        let (deposit, per_second) = unpack(self.0.size.load(Relaxed));
+        // It was in range when it was packed.
+        BudgetConfig::try_new(deposit as f64 / TRY as f64, per_second as u32).unwrap_or_default()
+    }
+
+    /// Another size, from here on: what was paid in stays, and what was taken of this second's reserve counts.
+    pub fn resize(&self, config: BudgetConfig) {
+        self.0.size.store(size(config), Relaxed);
     }
 
     /// A first attempt is made: pays its share in.
     pub fn deposit(&self, now: Instant) {
         self.0.turn(now);
-        self.0.earned.add(0, self.0.deposit);
+        self.0.earned.add(0, unpack(self.0.size.load(Relaxed)).0);
     }
 
     /// A retry or a hedge is to be made: takes a try out, or says that there is none.
@@ -97,7 +103,7 @@ impl Budget {
         let second = self.0.turn(now);
         let (at, used) = unpack(self.0.reserve.load(Relaxed));
         let used = if at < second { 0 } else { used };
-        let reserve = u64::from(self.0.config.per_second()).saturating_sub(used);
+        let reserve = unpack(self.0.size.load(Relaxed)).1.saturating_sub(used);
         // In this order: what is spent was earned before.
         let spent = self.0.spent.load(Relaxed);
         reserve + self.0.earned.total(0).saturating_sub(spent) / TRY
@@ -137,7 +143,7 @@ impl Inner {
     }
 
     fn take_reserve(&self, second: u64) -> bool {
-        let most = u64::from(self.config.per_second());
+        let most = unpack(self.size.load(Relaxed)).1;
         let take = |word| {
             let (at, used) = unpack(word);
             let (at, used) = if at < second { (second, 0) } else { (at, used) };
@@ -156,6 +162,12 @@ impl Inner {
     }
 }
 
+/// A share is in thousandths, at most 10 000; a reserve at most a million.
+fn size(config: BudgetConfig) -> u64 {
+    let deposit = (config.share() * TRY as f64).round() as u64;
+    deposit << 32 | u64::from(config.per_second())
+}
+
 fn unpack(word: u64) -> (u64, u64) {
     (word >> 32, word & 0xffff_ffff)
 }
@@ -170,7 +182,7 @@ impl Default for Budget {
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Budget")
-            .field("config", &self.0.config)
+            .field("config", &self.config())
             .field("earned", &self.0.earned.total(0))
             .field("spent", &self.0.spent.load(Relaxed))
             .finish_non_exhaustive()

@@ -74,10 +74,12 @@ impl Class {
 
     /// What an error of the stack means.
     pub fn of_error(error: &Error) -> Self {
+        let class = Class::of_kind(error.kind(), error.is_remote());
         Class {
+            useful: class.useful && !error.is_retry_stop(),
             processed: error.processed(),
             retry_after: error.retry_after(),
-            ..Class::of_kind(error.kind(), error.is_remote())
+            ..class
         }
     }
 

@@ -66,7 +66,8 @@ as_error!(Error, Fault, Infallible, std::io::Error);
 /// - An application's fault is an answer: the endpoint is well, nothing is retried. Unless its service
 ///   [declared](DefaultClassify::declare) the code `transient` (another try is useful) or `unhealthy` (the
 ///   endpoint failed), or the fault says `not_processed` or `retry_after_ms` (another try is useful).
-/// - `retry-stop: 1` in an answer's metadata: attempts are spent below; another try is not useful.
+/// - `retry-stop: 1` in an answer's metadata, or an error that says so: attempts are spent below; another try
+///   is not useful.
 /// - An error that holds neither is a failure of the endpoint, and it is not known whether it acted.
 ///
 /// With the `http` feature it judges `http::Response` too: by the status, or by `grpc-status` if the
@@ -113,7 +114,8 @@ impl DefaultClassify {
                 return Class::of_error(own);
             }
             if let Some(fault) = error.downcast_ref::<Fault>() {
-                return self.fault(fault.into());
+                let class = self.fault(fault.into());
+                return Class { useful: class.useful && !fault.is_retry_stop(), ..class };
             }
             next = beneath(error);
         }
@@ -138,7 +140,7 @@ impl DefaultClassify {
             // Somebody answered, in words that we cannot read.
             Err(_) => Class { verdict: Verdict::Answer, processed: Processed::Unknown, ..Class::SUCCESS },
         };
-        class.useful &= metadata.get("retry-stop") != Some(b"1");
+        class.useful &= !response.is_retry_stop();
         class
     }
 }

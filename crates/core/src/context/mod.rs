@@ -1,14 +1,17 @@
 //! What a call carries from hop to hop: set once, honoured by every layer.
 
 mod current;
+mod picked;
 mod trace;
 
 pub(crate) use current::with_current;
 pub use current::{
     Entered, InContext, Scope, background, enter, in_server, last, report_missing, scope, spawn,
 };
+pub use picked::{pick, picked};
 pub use trace::{SpanId, TraceContext, TraceId};
 
+use crate::Mode;
 use bytes::Bytes;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -391,6 +394,16 @@ pub trait HasContext {
 
     /// The context, made if it can be.
     fn context_mut(&mut self) -> Option<&mut Context>;
+
+    /// Whether the call may be made twice without harm: what the context says, unless the request itself does.
+    fn is_idempotent(&self) -> bool {
+        self.context().is_some_and(Context::is_idempotent)
+    }
+
+    /// What the caller wants to hear, and when.
+    fn mode(&self) -> Mode {
+        Mode::Unary
+    }
 }
 
 impl<B> HasContext for crate::Request<B> {
@@ -402,6 +415,10 @@ impl<B> HasContext for crate::Request<B> {
     #[inline]
     fn context_mut(&mut self) -> Option<&mut Context> {
         Some(crate::Request::context_mut(self))
+    }
+
+    fn mode(&self) -> Mode {
+        crate::Request::mode(self)
     }
 }
 

@@ -38,6 +38,9 @@ impl Fault {
         let mut response = Response::new(body);
         response.set_status(Status::Fault);
         response.set_codec(codec);
+        if fault.is_retry_stop() {
+            response.set_retry_stop();
+        }
         response
     }
 
@@ -47,7 +50,8 @@ impl Fault {
     /// If the answer's status is ok, its codec is neither JSON nor Protobuf, or its body cannot be read.
     pub fn from_response<B: AsRef<[u8]>>(response: &Response<B>) -> Result<Fault, InvalidFault> {
         match response.status() {
-            Status::Fault => Fault::from_body(response.codec(), response.body().as_ref()),
+            Status::Fault => Ok(Fault::from_body(response.codec(), response.body().as_ref())?
+                .with_retry_stop(response.is_retry_stop())),
             Status::Ok => Err(InvalidFault::NotAFault),
         }
     }
@@ -61,7 +65,8 @@ impl Fault {
         };
         let fault = Fault::new(error.kind(), message)
             .with_not_processed(error.processed() == Processed::No)
-            .with_retry_after(error.retry_after());
+            .with_retry_after(error.retry_after())
+            .with_retry_stop(error.is_retry_stop());
         let fault = match error.trace_id() {
             Some(trace_id) => fault.with_trace_id(trace_id),
             None => fault,
@@ -98,7 +103,8 @@ impl Fault {
             ErrorKind::TooLarge => Processed::Yes,
             _ => error.processed(),
         };
-        Ok(error.with_processed(processed).with_retry_after(self.retry_after()).with_fault(self))
+        let error = error.with_retry_stop(self.is_retry_stop()).with_retry_after(self.retry_after());
+        Ok(error.with_processed(processed).with_fault(self))
     }
 }
 

@@ -28,6 +28,7 @@ struct Inner {
     code: ErrorCode,
     cause: Option<ErrorCode>,
     not_processed: bool,
+    retry_stop: bool,
     retry_after: Option<Duration>,
     message: Cow<'static, str>,
     trace_id: Option<Box<str>>,
@@ -44,6 +45,7 @@ impl Fault {
             code: code.into(),
             cause: None,
             not_processed: false,
+            retry_stop: false,
             retry_after: None,
             message: message.into(),
             trace_id: None,
@@ -73,6 +75,14 @@ impl Fault {
         self
     }
 
+    /// Says that attempts are spent here: who called need not make more of them. It is no part of the body: the
+    /// answer says it in its metadata, `retry-stop: 1`.
+    #[must_use]
+    pub fn with_retry_stop(mut self, stop: bool) -> Self {
+        self.0.retry_stop = stop;
+        self
+    }
+
     /// Says which code it came from, where there is no fault to [`wrap`](Self::wrap).
     #[must_use]
     pub fn with_cause(mut self, cause: ErrorCode) -> Self {
@@ -90,20 +100,24 @@ impl Fault {
     /// inner one's chain as the cause, every code on the way in the chain, the inner one's trace id.
     ///
     /// What the inner one says about processing and waiting is not taken over: that the inventory did not
-    /// act does not mean that the order service did not. Say it again where it holds.
+    /// act does not mean that the order service did not. Say it again where it holds. That attempts are spent
+    /// ([`retry_stop`](Self::is_retry_stop)) holds all the way up.
     #[must_use]
     pub fn wrap(self, inner: &Fault) -> Self {
-        self.around(inner.codes(), inner.trace_id())
+        let stop = self.is_retry_stop() || inner.is_retry_stop();
+        self.around(inner.codes(), inner.trace_id()).with_retry_stop(stop)
     }
 
     /// Puts this fault around a failure of the stack, as [`wrap`](Self::wrap): the cause is its `MCP-*`
     /// code, or what led to that one at the callee, if it said so.
     #[must_use]
     pub fn wrap_error(self, inner: &Error) -> Self {
-        match inner.remote_fault() {
+        let stop = self.is_retry_stop() || inner.is_retry_stop();
+        let around = match inner.remote_fault() {
             Some(fault) => self.around(fault.codes(), inner.trace_id()),
             None => self.around([inner.kind().error_code()], inner.trace_id()),
-        }
+        };
+        around.with_retry_stop(stop)
     }
 
     /// Takes over from what, and by which way, another fault came.
@@ -164,6 +178,11 @@ impl Fault {
     /// When another try makes sense, counted from the answer; `None`: the service did not say.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether attempts are spent where it came from, so that another one is of no use.
+    pub fn is_retry_stop(&self) -> bool {
+        self.0.retry_stop
     }
 
     /// Whether the service says that it has not acted on the call.

@@ -1,7 +1,10 @@
 //! A count that only grows, and costs a load and a store.
 
+mod per_thread;
 #[cfg_attr(towpath_loom, path = "place_loom.rs")]
 mod place;
+
+pub use per_thread::PerThread;
 
 use crate::sync::AtomicU64;
 use place::{Place, places};

@@ -1,6 +1,6 @@
 //! One call over a channel.
 
-use super::handle::Channel;
+use super::handle::Held;
 use std::{
     fmt,
     future::Future,
@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{Error, ErrorKind, Processed, Request, Response};
+use towpath_core::{Error, ErrorKind, Loan, Processed, Request, Response};
 use towpath_transport::{Connection, ResponseFuture as Call};
 
 /// The answer of one call over a [`Channel`]. Nothing happens before the first poll.
@@ -17,7 +17,7 @@ use towpath_transport::{Connection, ResponseFuture as Call};
 /// Cancel safety: dropping it gives the call up; if it was sent, the callee is told.
 #[must_use = "futures do nothing unless polled"]
 pub struct ChannelFuture {
-    channel: Channel,
+    channel: Loan<Held>,
     state: State,
     /// It has been made anew already.
     again: bool,
@@ -36,8 +36,9 @@ enum State {
 }
 
 impl ChannelFuture {
-    pub(super) fn new(channel: Channel, request: Request) -> Self {
-        ChannelFuture { channel, state: State::Start { request: Some(request) }, again: false }
+    pub(super) fn new(channel: Loan<Held>, call: Option<Call>, request: Option<Request>) -> Self {
+        let state = call.map_or(State::Start { request }, State::Called);
+        ChannelFuture { channel, state, again: false }
     }
 
     /// The request of a call that the peer has not begun, because its connection ended: another connection

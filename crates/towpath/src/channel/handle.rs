@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tower_service::Service;
-use towpath_core::{Error, ErrorKind, Request};
+use towpath_core::{self as core, Cached, Error, ErrorKind, Request};
 use towpath_transport::{Connection, ResponseFuture};
 
 /// A way to one address that mends itself: at most one connection at a time, made at first use, and made
@@ -22,10 +22,12 @@ use towpath_transport::{Connection, ResponseFuture};
 /// Dropping the last clone closes the connection when the last call is answered.
 #[derive(Clone)]
 pub struct Channel {
-    shared: Arc<Shared>,
+    pub(super) held: core::Shared<Held>,
+    /// The line as this clone has last seen it: to look whether it has changed costs next to nothing.
+    seen: Cached<Line>,
 }
 
-struct Shared {
+pub(super) struct Held {
     core: Arc<Core>,
 }
 
@@ -52,16 +54,18 @@ pub enum ClientState {
 impl Channel {
     /// Does nothing yet: the first call connects.
     pub(crate) fn new(target: Target) -> Self {
-        Channel { shared: Arc::new(Shared { core: Arc::new(Core::new(target)) }) }
+        let core = Core::new(target);
+        let seen = Cached::new(&core.line);
+        Channel { held: core::Shared::new(Held { core: Arc::new(core) }), seen }
     }
 
     fn core(&self) -> &Arc<Core> {
-        &self.shared.core
+        &self.held.core
     }
 
     /// What the connection is doing now.
     pub fn state(&self) -> ClientState {
-        match &*self.core().line.borrow() {
+        match &*self.core().line.get() {
             Line::Idle => ClientState::Idle,
             Line::Connecting { since, last_error } => {
                 ClientState::Connecting { since: *since, last_error: last_error.clone() }
@@ -77,7 +81,7 @@ impl Channel {
     /// # Errors
     /// If the channel is [closed](Self::close).
     pub async fn ready(&self) -> Result<(), Error> {
-        self.wait(|_| None).await.map(drop)
+        self.held.wait(|_| None).await.map(drop)
     }
 
     /// Makes no new calls from now on; the connection ends when the outstanding ones are answered.
@@ -85,17 +89,23 @@ impl Channel {
         self.core().close();
     }
 
+    /// The call over the connection that is at hand, if there is one: see [`Held::send`].
+    #[inline]
+    pub(super) fn send(&mut self, request: &mut Option<Request>) -> Option<ResponseFuture> {
+        send(self.seen.get(&self.held.core.line), request)
+    }
+
+    /// Waits for a connection: see [`Held::connection`].
+    pub(crate) async fn connection(&self, deadline: Option<Instant>) -> Result<Connection, Error> {
+        self.held.connection(deadline).await
+    }
+}
+
+impl Held {
     /// The call over the connection, if there is one on which calls can be made; else the request is still
     /// there.
-    #[inline]
     pub(super) fn send(&self, request: &mut Option<Request>) -> Option<ResponseFuture> {
-        match &*self.core().line.borrow() {
-            Line::Connected(connection) if !connection.is_closed() => {
-                let mut connection = connection;
-                request.take().map(|request| connection.call(request))
-            }
-            _ => None,
-        }
+        send(&self.core.line.get(), request)
     }
 
     /// Waits for a connection, no longer than until `deadline`; without one, until a connect has failed.
@@ -103,7 +113,7 @@ impl Channel {
         match deadline {
             Some(deadline) => match timeout_at(deadline, self.wait(|_| None)).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(self.core().never_connected()),
+                Err(_) => Err(self.core.never_connected()),
             },
             None => self.wait(failed).await,
         }
@@ -111,13 +121,13 @@ impl Channel {
 
     /// Waits for a connection, or until `give_up` makes an error of the line.
     async fn wait(&self, give_up: impl Fn(&Line) -> Option<Error>) -> Result<Connection, Error> {
-        let core = self.core();
+        let core = &self.core;
         loop {
             // In line before the look: a change after the look is not missed.
             let mut changed = pin!(core.changed.notified());
             changed.as_mut().enable();
             self.start()?;
-            match &*core.line.borrow() {
+            match &*core.line.get() {
                 Line::Connected(connection) if !connection.is_closed() => return Ok(connection.clone()),
                 Line::Closed => return Err(core.closed()),
                 other => {
@@ -132,21 +142,32 @@ impl Channel {
 
     /// Starts the task, if there is none.
     fn start(&self) -> Result<(), Error> {
-        if !matches!(*self.core().line.borrow(), Line::Idle) {
+        if !matches!(*self.core.line.get(), Line::Idle) {
             return Ok(());
         }
         let Ok(runtime) = Handle::try_current() else {
-            let error = self.core().error(ErrorKind::ConnectFailed);
+            let error = self.core.error(ErrorKind::ConnectFailed);
             return Err(error.because("it needs a tokio runtime, and there is none here"));
         };
-        if self.core().begin() {
-            runtime.spawn(task::run(self.core().clone()));
+        if self.core.begin() {
+            runtime.spawn(task::run(self.core.clone()));
         }
         Ok(())
     }
 }
 
 /// Whether the last connect has failed: its error.
+#[inline]
+fn send(line: &Line, request: &mut Option<Request>) -> Option<ResponseFuture> {
+    match line {
+        Line::Connected(connection) if !connection.is_closed() => {
+            let mut connection = connection;
+            request.take().map(|request| connection.call(request))
+        }
+        _ => None,
+    }
+}
+
 fn failed(line: &Line) -> Option<Error> {
     match line {
         Line::Connecting { last_error: Some(error), .. } if is_of_connect(error) => Some(error.clone()),
@@ -155,7 +176,7 @@ fn failed(line: &Line) -> Option<Error> {
 }
 
 /// The last handle ends the task, which holds the core alone.
-impl Drop for Shared {
+impl Drop for Held {
     fn drop(&mut self) {
         self.core.close();
     }

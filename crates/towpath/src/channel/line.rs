@@ -2,11 +2,8 @@
 
 use super::connector::{Connector, is_of_connect};
 use std::sync::Arc;
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
-use towpath_core::{Backoff, Error, ErrorKind, Processed};
+use tokio::{sync::Notify, time::Instant};
+use towpath_core::{Backoff, Error, ErrorKind, Live, Processed};
 use towpath_transport::{Address, ClientConfig, Connection};
 
 /// Where a channel leads to, and how.
@@ -33,8 +30,8 @@ pub(super) enum Line {
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) target: Target,
-    pub(super) line: watch::Sender<Line>,
-    /// Tells those who wait for a change, in the order in which they came; a `watch` wakes in any order.
+    pub(super) line: Live<Line>,
+    /// Tells those who wait for a change, in the order in which they came.
     pub(super) changed: Notify,
     /// The address as it is named in errors.
     pub(super) endpoint: Arc<str>,
@@ -43,42 +40,43 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(target: Target) -> Self {
         let endpoint = target.address.to_string().into();
-        Core { target, line: watch::Sender::new(Line::Idle), changed: Notify::new(), endpoint }
+        Core { target, line: Live::new(Line::Idle), changed: Notify::new(), endpoint }
     }
 
     /// From `Idle` to `Connecting`; true for the one who has to start the task.
     pub(super) fn begin(&self) -> bool {
-        self.line.send_if_modified(|line| {
-            let idle = matches!(line, Line::Idle);
-            if idle {
-                *line = Line::Connecting { since: Instant::now(), last_error: None };
-            }
-            idle
+        self.change(|line| match line {
+            Line::Idle => Some(Line::Connecting { since: Instant::now(), last_error: None }),
+            _ => None,
         })
     }
 
     /// Whether the peer has closed the connection because nobody used it.
     pub(super) fn is_closed_idle(&self) -> bool {
-        matches!(&*self.line.borrow(), Line::Connected(connection) if connection.is_closed_idle())
+        matches!(&*self.line.get(), Line::Connected(connection) if connection.is_closed_idle())
     }
 
     /// The task's changes; false when the channel is closed.
     pub(super) fn set(&self, next: Line) -> bool {
-        let set = self.line.send_if_modified(|line| {
-            let open = !matches!(line, Line::Closed);
-            if open {
-                *line = next;
-            }
-            open
-        });
+        let set = self.change(|line| (!matches!(line, Line::Closed)).then_some(next));
         self.changed.notify_waiters();
         set
     }
 
     /// No calls from here on.
     pub(super) fn close(&self) {
-        self.line.send_replace(Line::Closed);
+        self.change(|_| Some(Line::Closed));
         self.changed.notify_waiters();
+    }
+
+    /// Whether it was changed.
+    fn change(&self, next: impl FnOnce(&Line) -> Option<Line>) -> bool {
+        let before = self.line.update(|line| next(line).ok_or(()));
+        if let Ok(Line::Connected(connection)) = before.as_deref() {
+            // Services that were not called since still have it at hand: they must not hold it open.
+            connection.close();
+        }
+        before.is_ok()
     }
 
     pub(super) fn error(&self, kind: ErrorKind) -> Error {
@@ -91,7 +89,7 @@ impl Core {
 
     /// What a call fails with whose time was up before there was a connection.
     pub(super) fn never_connected(&self) -> Error {
-        match &*self.line.borrow() {
+        match &*self.line.get() {
             Line::Connecting { last_error: Some(error), .. } if is_of_connect(error) => error.clone(),
             Line::Connecting { last_error: Some(error), .. } => self
                 .error(ErrorKind::ConnectFailed)
@@ -139,6 +137,6 @@ mod tests {
         let core = core();
         core.close();
         assert!(!core.begin() && !core.set(Line::Idle));
-        assert!(matches!(*core.line.borrow(), Line::Closed));
+        assert!(matches!(*core.line.get(), Line::Closed));
     }
 }

@@ -18,6 +18,8 @@ impl Service<Request> for Channel {
 
     #[inline]
     fn call(&mut self, request: Request) -> ChannelFuture {
-        ChannelFuture::new(self.clone(), request)
+        let mut request = Some(request);
+        let call = self.send(&mut request);
+        ChannelFuture::new(self.held.lend(), call, request)
     }
 }

@@ -12,13 +12,19 @@ use towpath_core::{Error, ErrorKind};
 /// Connects, watches the connection, connects again; ends when the channel is closed.
 pub(super) async fn run(core: Arc<Core>) {
     let guard = Guard(core.clone());
-    let mut line = core.line.subscribe();
     tokio::select! {
         biased;
-        _ = line.wait_for(|line| matches!(line, Line::Closed)) => {}
+        () = closed(&core) => {}
         () = keep(&core) => {}
     }
     drop(guard);
+}
+
+async fn closed(core: &Core) {
+    let mut seen = core.line.version();
+    while !matches!(*core.line.get(), Line::Closed) {
+        seen = core.line.changed(seen).await;
+    }
 }
 
 async fn keep(core: &Core) {

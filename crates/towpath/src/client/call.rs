@@ -2,7 +2,7 @@
 
 use super::{
     error::CallError,
-    handle::{Client, Started},
+    handle::{Client, Inner, Started},
     reply::{Accepted, Reply},
 };
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, time::Duration};
 use towpath_codec::{BodyCodec, Decode, Encode, Json, Protobuf, Raw};
-use towpath_core::{CodecId, Method, Mode, Priority, Request, Response, context::Field};
+use towpath_core::{CodecId, Loan, Method, Mode, Priority, Request, Response, context::Field};
 
 impl Client {
     /// Calls a method with a body in JSON, and reads its result from JSON. The client's deadline holds (10 s
@@ -49,7 +49,7 @@ impl Client {
     pub fn request(&self, method: impl Into<Method>) -> CallRequest {
         let mut request = Request::new(method, Bytes::from_static(b"null"));
         request.set_codec(CodecId::JSON);
-        CallRequest { client: self.clone(), request, timeout: None, refused: None, codec: Json }
+        CallRequest { client: self.inner.lend(), request, timeout: None, refused: None, codec: Json }
     }
 }
 
@@ -57,7 +57,7 @@ impl Client {
 /// come in the codec `C`: JSON unless told otherwise.
 #[must_use = "a call is not made unless it is sent"]
 pub struct CallRequest<C = Json> {
-    client: Client,
+    client: Loan<Inner>,
     request: Request,
     timeout: Option<Duration>,
     /// The first option that cannot be; told when it is sent.

@@ -9,13 +9,12 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{BoxError, Error, Patterns, Request, Response};
+use towpath_core::{BoxError, Error, Patterns, Request, Response, Shared};
 
 /// Calls the methods of one service.
 ///
@@ -68,7 +67,7 @@ use towpath_core::{BoxError, Error, Patterns, Request, Response};
 /// It is a `tower::Service<Request>` as well: put layers around it, or have a router pass calls on to it.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(super) inner: Shared<Inner>,
 }
 
 pub(super) struct Inner {
@@ -83,20 +82,7 @@ pub(super) struct Inner {
 
 impl Client {
     pub(super) fn new(inner: Inner) -> Self {
-        Client { inner: Arc::new(inner) }
-    }
-
-    /// Sends a call, with its own deadline or with the client's. Nothing happens before the first poll.
-    pub(super) fn start(&self, mut request: Request, timeout: Option<Duration>) -> Answer {
-        if self.inner.idempotent.matches(request.method().as_bytes()) {
-            request.context_mut().set_idempotent(true);
-        }
-        let Some(timeout) = timeout else { return self.inner.stack.call(request) };
-        // A deadline beyond what the clock can say is none.
-        if let Some(deadline) = Instant::now().checked_add(timeout) {
-            request.context_mut().tighten_deadline(deadline);
-        }
-        self.inner.own_deadline.call(request)
+        Client { inner: Shared::new(inner) }
     }
 
     /// What the connection is doing now. A client [over a service](super::ClientBuilder::over) is always
@@ -138,6 +124,21 @@ impl Client {
     }
 }
 
+impl Inner {
+    /// Sends a call, with its own deadline or with the client's. Nothing happens before the first poll.
+    pub(super) fn start(&self, mut request: Request, timeout: Option<Duration>) -> Answer {
+        if self.idempotent.matches(request.method().as_bytes()) {
+            request.context_mut().set_idempotent(true);
+        }
+        let Some(timeout) = timeout else { return self.stack.call(request) };
+        // A deadline beyond what the clock can say is none.
+        if let Some(deadline) = Instant::now().checked_add(timeout) {
+            request.context_mut().tighten_deadline(deadline);
+        }
+        self.own_deadline.call(request)
+    }
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("channel", &self.inner.channel).finish_non_exhaustive()
@@ -156,7 +157,7 @@ impl Service<Request> for Client {
 
     /// An application's fault is an answer; the client's deadline holds, or an earlier one of the request's.
     fn call(&mut self, request: Request) -> ClientFuture {
-        ClientFuture(self.start(request, None))
+        ClientFuture(self.inner.start(request, None))
     }
 }
 

@@ -1,0 +1,206 @@
+//! What the layer makes of the inner service.
+
+use crate::{
+    GaveUp, HedgeAfter, ResponseFuture, RetryConfig, RetryEvent, RetryHandle,
+    future::First,
+    handle::{CALLS, Core},
+    hooks::Fit,
+    judge::Kept,
+    policy::upstream,
+};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tower_service::Service;
+use towpath_core::{Shared, context};
+
+/// A service whose calls are attempted again; [`RetryLayer`](crate::RetryLayer) makes it.
+///
+/// It is ready when the inner service is, and the first attempt goes to the inner service that was readied:
+/// nothing is cloned for it but the request. Further attempts go to fresh clones, which are readied in the call's
+/// future within the attempt's time, and dropped as soon as they are called. Before a wait the failed attempt is
+/// dropped: while it backs off, a call holds no permit, slot or connection.
+///
+/// # What it changes
+/// The response is the inner one, with [`Attempts`](crate::Attempts) among its extensions if there was more than
+/// one; the answer to a call that failed and whose attempts were spent says `retry-stop`. Errors are `BoxError`s
+/// that say after how many attempts, unless an [`OnReject`](towpath_core::OnReject) keeps their type.
+///
+/// # Errors
+/// The error of the last attempt. [`ErrorKind::DeadlineExceeded`](towpath_core::ErrorKind::DeadlineExceeded) if
+/// that one was given up because its time was up, or if the deadline had passed when the call came.
+///
+/// # Cancel safety
+/// Dropping the call's future drops all attempts that are under way.
+pub struct Retry<S, H> {
+    pub(crate) inner: S,
+    pub(crate) cache: Cache,
+    pub(crate) shared: Shared<State<S, H>>,
+}
+
+/// What the services and the calls of one inner service share.
+pub(crate) struct State<S, H> {
+    pub(crate) core: Shared<Core>,
+    pub(crate) hooks: H,
+    /// Never readied; what further attempts are cloned from.
+    spare: Mutex<S>,
+}
+
+impl<S, H> State<S, H> {
+    /// Which percentile of the answers is measured, if any.
+    pub(crate) fn percentile(&self) -> Option<f64> {
+        match self.core.config.get().hedge()?.after() {
+            HedgeAfter::Fixed(_) => None,
+            HedgeAfter::Percentile(percentile) => Some(percentile),
+        }
+    }
+}
+
+impl<S: Clone, H> State<S, H> {
+    pub(crate) fn new(core: Shared<Core>, spare: S, hooks: H) -> Self {
+        State { core, hooks, spare: Mutex::new(spare) }
+    }
+
+    pub(crate) fn fresh(&self) -> S {
+        // A clone that panicked has changed nothing.
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a call has to know of the config, worked out when it changes.
+#[derive(Clone)]
+pub(crate) struct Cache {
+    version: u64,
+    config: Arc<RetryConfig>,
+    /// Why nothing is ever attempted again, if so.
+    off: Option<GaveUp>,
+    hedges: bool,
+    percentile: Option<f64>,
+    attempt_timeout: Option<Duration>,
+}
+
+impl Cache {
+    #[cold]
+    pub(crate) fn new(core: &Core) -> Self {
+        let version = core.config.version();
+        let config = core.config.get();
+        core.apply(&config);
+        let hedge = config.hedge().filter(|_| config.max_attempts() > 1);
+        let budget = core.budget.config();
+        let off = if config.max_attempts() == 1 {
+            Some(GaveUp::AttemptsSpent)
+        } else if budget.share() == 0.0 && budget.per_second() == 0 {
+            Some(GaveUp::BudgetSpent)
+        } else {
+            None
+        };
+        let percentile = hedge.and_then(|hedge| match hedge.after() {
+            HedgeAfter::Fixed(_) => None,
+            HedgeAfter::Percentile(percentile) => Some(percentile),
+        });
+        Cache {
+            version,
+            off,
+            hedges: hedge.is_some() && off.is_none(),
+            percentile: percentile.filter(|_| off.is_none()),
+            attempt_timeout: config.attempt_timeout(),
+            config,
+        }
+    }
+
+    #[inline]
+    fn look(&mut self, core: &Core) {
+        if core.config.version() != self.version {
+            *self = Cache::new(core);
+        }
+    }
+}
+
+impl<S, H> Retry<S, H> {
+    /// A handle to what all services of this layer share.
+    pub fn handle(&self) -> RetryHandle {
+        RetryHandle { core: self.shared.core.clone() }
+    }
+}
+
+impl<S, H, Req> Service<Req> for Retry<S, H>
+where
+    S: Service<Req> + Clone,
+    H: Fit<Req, S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = <H as Fit<Req, S::Response, S::Error>>::Error;
+    type Future = ResponseFuture<S, Req, H>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(|error| self.shared.hooks.pass(error))
+    }
+
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let (core, hooks) = (&*self.shared.core, &self.shared.hooks);
+        self.cache.look(core);
+        let cache = &self.cache;
+        let start = hooks.start(&mut request);
+        let known = hooks.context(&request);
+        let deadline = known.and_then(|context| context.deadline());
+        let upstream = upstream(known);
+        if deadline.is_some_and(|deadline| deadline <= start) {
+            // The inner service was readied for this call and will not be called: what it reserved goes back.
+            self.inner = self.shared.fresh();
+            return ResponseFuture::new(First::Late, self.shared.lend(), Kept::Not(GaveUp::Deadline), start);
+        }
+        core.counts.add(CALLS, 1);
+        core.budget.deposit(start);
+        if cache.hedges {
+            core.hedges.deposit(start);
+        }
+        let mut hedge_after = None;
+        let kept = match cache.off {
+            Some(why) => Kept::Not(why),
+            None if upstream > 0 => Kept::Not(GaveUp::Upstream),
+            None => match hooks.copy(&request) {
+                Some(copy) => {
+                    let (idempotent, hedged) = hooks.may_repeat(&request);
+                    if cache.hedges && hedged {
+                        hedge_after = cache.config.hedge().and_then(|hedge| core.hedge_after(hedge));
+                    }
+                    Kept::Copy { request: copy, deadline, idempotent }
+                }
+                None => {
+                    if core.cannot_copy() {
+                        hooks.observe(RetryEvent::CannotCopy);
+                    }
+                    Kept::Not(GaveUp::CannotCopy)
+                }
+            },
+        };
+        let mut limit = deadline;
+        if let Some(timeout) = cache.attempt_timeout {
+            let own = start + timeout;
+            limit = Some(deadline.map_or(own, |deadline| deadline.min(own)));
+            if let Some(context) = hooks.context_mut(&mut request) {
+                context.tighten_deadline(own);
+            }
+        }
+        let (future, endpoint) = context::picked(|| self.inner.call(request));
+        let mut call = ResponseFuture::new(First::Called { future }, self.shared.lend(), kept, start);
+        call.first_attempt(limit.filter(|_| !hooks.kept_below()), hedge_after, endpoint, cache.percentile);
+        call
+    }
+}
+
+impl<S: Clone, H> Clone for Retry<S, H> {
+    fn clone(&self) -> Self {
+        Retry { inner: self.inner.clone(), cache: self.cache.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<S, H: fmt::Debug> fmt::Debug for Retry<S, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry").field("hooks", &self.shared.hooks).field("handle", &self.handle()).finish()
+    }
+}
