@@ -77,5 +77,6 @@ pub use towpath_transport::{
 
 pub use towpath_auth as auth;
 pub use towpath_codec as codec;
+pub use towpath_dedupe as dedupe;
 pub use towpath_timeout as timeout;
 pub use towpath_transport as transport;

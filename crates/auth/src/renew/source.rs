@@ -20,7 +20,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, timeout},
 };
-use towpath_core::{BoxError, Error, ErrorKind, Live, Observe};
+use towpath_core::{BoxError, Error, ErrorKind, Live, Observe, context::background};
 
 type Fetched = Pin<Box<dyn Future<Output = Result<Issued, BoxError>> + Send>>;
 
@@ -126,7 +126,7 @@ impl Renewing {
             // The landing tells those who wait.
             return Err(no_token("there is no runtime to fetch one in"));
         };
-        runtime.spawn(async move {
+        runtime.spawn(background(async move {
             let mut landing = landing;
             let time = landing.inner.config.get().fetch_timeout();
             landing.outcome = Some(match timeout(time, (landing.inner.fetch)()).await {
@@ -134,7 +134,7 @@ impl Renewing {
                 Ok(Err(error)) => Err(no_token("none could be fetched").with_source(error)),
                 Err(_) => Err(no_token("none came within the time for it")),
             });
-        });
+        }));
         Ok(())
     }
 
