@@ -51,6 +51,9 @@ pub(crate) struct CallArgs {
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+
     /// What to call: Service.Method
     #[arg(value_name = "METHOD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) method: String,
@@ -121,6 +124,9 @@ pub(crate) struct MethodsArgs {
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+
     /// How long it may take, the connecting included
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse)]
     pub(crate) timeout: Duration,
@@ -147,6 +153,9 @@ pub(crate) struct BenchArgs {
 
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
+
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
 
     /// What to call: Service.Method
     #[arg(value_name = "METHOD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -281,6 +290,20 @@ pub(crate) struct TlsArgs {
     /// The name that the server's certificate has to be for, in place of the address's host
     #[arg(long, value_name = "NAME")]
     pub(crate) server_name: Option<String>,
+}
+
+/// For services that ask who calls. There is no option with the token itself: others would see it in the list of
+/// processes, and the shell would keep it.
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "Credential")]
+pub(crate) struct TokenArgs {
+    /// Send the bearer token that is in this environment variable (plain to see on the way, unless over mcps://)
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "token_file")]
+    pub(crate) token_env: Option<String>,
+
+    /// Send the bearer token that is in this file; blanks around it are not part of it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

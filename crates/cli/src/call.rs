@@ -1,6 +1,6 @@
 //! `towpath call`
 
-use crate::{args::CallArgs, body, exit::Failure, tls, usage};
+use crate::{args::CallArgs, body, exit::Failure, tls, token, usage};
 use bytes::Bytes;
 use std::{
     io::{Write, stdout},
@@ -24,6 +24,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(100);
 pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
     usage::method(&args.method)?;
     usage::headers(&args.headers)?;
+    let token = token::read(&args.token, &args.headers)?;
     let body = body::read(args.body, args.codec)?;
     let deadline = Instant::now() + args.timeout;
     let address = args.address.to_string();
@@ -36,6 +37,9 @@ pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
     let mut call = client.request(args.method).encoded(args.codec.id(), body);
     for (key, value) in args.headers {
         call = call.meta(key, value);
+    }
+    if let Some(token) = token {
+        call = call.authorization(token.to_authorization());
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let call = call.timeout(left);

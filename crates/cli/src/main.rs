@@ -13,6 +13,7 @@ mod serve;
 mod span;
 mod stop;
 mod tls;
+mod token;
 mod usage;
 
 use args::{Args, Command};

@@ -1,6 +1,6 @@
 //! `towpath methods`
 
-use crate::{args::MethodsArgs, exit::Failure, tls};
+use crate::{args::MethodsArgs, exit::Failure, tls, token};
 use std::io::{Write, stdout};
 use tokio::time::Instant;
 use towpath::{
@@ -9,11 +9,16 @@ use towpath::{
 };
 
 pub(crate) async fn run(args: MethodsArgs) -> Result<(), Failure> {
+    let token = token::read(&args.token, &[])?;
     let deadline = Instant::now() + args.timeout;
     let address = args.address.to_string();
     let client = tls::client(&args.address, &args.tls, args.timeout)?.connect(&address).await?;
     let left = deadline.saturating_duration_since(Instant::now());
-    let list: Vec<MethodInfo> = client.request(METHODS).body(&()).timeout(left).send().await?;
+    let mut call = client.request(METHODS).body(&()).timeout(left);
+    if let Some(token) = token {
+        call = call.authorization(token.to_authorization());
+    }
+    let list: Vec<MethodInfo> = call.send().await?;
     let text = if args.json {
         serde_json::to_string(&list).map_err(|error| Failure::Other(error.to_string()))? + "\n"
     } else {

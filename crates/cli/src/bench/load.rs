@@ -14,7 +14,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use towpath::{CallError, Client, CodecId, Fault, Method};
+use towpath::{CallError, Client, CodecId, Fault, Method, auth::Token};
 
 /// How often it is looked whether the user wants it to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -28,6 +28,7 @@ pub(super) struct Target {
     pub(super) codec: CodecId,
     pub(super) body: Bytes,
     pub(super) headers: Vec<(String, String)>,
+    pub(super) token: Option<Token>,
     pub(super) timeout: Duration,
 }
 
@@ -38,6 +39,9 @@ impl Target {
         let mut call = call.timeout(self.timeout);
         for (key, value) in &self.headers {
             call = call.meta(key, value);
+        }
+        if let Some(token) = &self.token {
+            call = call.authorization(token.to_authorization());
         }
         match call.send_raw().await {
             Ok(response) if response.is_fault() => Some(match Fault::from_response(&response) {

@@ -7,7 +7,7 @@ mod report;
 mod svg;
 mod tally;
 
-use crate::{args::BenchArgs, body, exit::Failure, tls, usage};
+use crate::{args::BenchArgs, body, exit::Failure, tls, token, usage};
 use load::{Load, Target};
 use report::{Asked, Report};
 use std::{
@@ -29,6 +29,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     usage::method(&args.method)?;
     usage::headers(&args.headers)?;
+    let token = token::read(&args.token, &args.headers)?;
     let body = body::read(args.body, args.codec)?;
     let url = args.address.to_string();
     let asked = Asked {
@@ -43,6 +44,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
         codec: args.codec.id(),
         body,
         headers: args.headers,
+        token,
         timeout: args.timeout,
     });
     let mut builder = tls::client(&args.address, &args.tls, CONNECT)?;
