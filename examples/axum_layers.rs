@@ -1,12 +1,12 @@
 //! Towpath's layers around an axum router, and around what its handlers call.
 //!
-//! A router cannot fail: where a layer turns a call away, it answers. 504 for a call whose time is up, 503 and 429
-//! with `retry-after` for one too many, 503 with `retry-after` while the breaker of a dependency is open. This
-//! program serves such a router on a free loopback port, asks it over HTTP, prints the answers, checks them, and
-//! ends: `cargo run --example axum_layers`.
+//! A router cannot fail: where a layer turns a call away, it answers. 401 for a caller without a credential, 504 for a
+//! call whose time is up, 503 and 429 with `retry-after` for one too many, 503 with `retry-after` while the breaker of
+//! a dependency is open. This program serves such a router on a free loopback port, asks it over HTTP, prints the
+//! answers, checks them, and ends: `cargo run --example axum_layers`.
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::State,
     http::{HeaderMap, Request, StatusCode},
@@ -22,12 +22,15 @@ use hyper_util::{
 use std::{convert::Infallible, hash::Hash, time::Duration};
 use tokio::{net::TcpListener, time::sleep};
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use towpath_auth::{Identity, StaticTokens, Token, TokensConfig, VerifyLayer};
 use towpath_breaker::{BreakerConfig, BreakerLayer};
 use towpath_core::{AnswerHttp, BoxError, Error, ErrorKind, OnReject};
 use towpath_fallback::{Failure, FallbackLayer};
 use towpath_limit::{ConcurrencyConfig, ConcurrencyLimitLayer, KeyHasher, RateConfig, RateLimitLayer};
 use towpath_timeout::{TimeoutConfig, TimeoutLayer};
 
+/// What "ann" knows.
+const TOKEN: &str = "correct-horse-battery";
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What the handlers call: any service from an article's number to its price, with a breaker around it.
@@ -77,12 +80,18 @@ fn app() -> Result<Router, BoxError> {
         request.headers().get("x-caller").map(|caller| caller.as_bytes()).hash(key);
     };
     let rate = RateLimitLayer::keyed(RateConfig::try_new(1, 10 * SECOND)?, by_caller).on_reject(AnswerHttp);
+    // In life the tokens come from a file; they are shown nowhere.
+    let token: Token = TOKEN.parse()?;
+    let tokens = StaticTokens::new(TokensConfig::new().with(&token, Identity::new("ann of accounts"))?);
+    let verify = VerifyLayer::new(tokens).on_reject(AnswerHttp);
+    let who = |Extension(caller): Extension<Identity>| async move { format!("you are {caller}") };
     let limit = TimeoutConfig::try_new(Duration::from_secs(1))?;
     Ok(Router::new()
         .route("/nap", get(nap).layer(at_a_time))
         .route("/report", get(|| async { "report" }).layer(rate))
         .route("/offers", get(offers).layer(FallbackLayer::function(nobody)))
         .route("/price", get(price))
+        .route("/who", get(who).layer(verify))
         .route("/hang", get(|| async { sleep(60 * SECOND).await }))
         .with_state(prices)
         // Outermost, so that it limits whatever stands below; and a call that brings a deadline keeps it.
@@ -99,6 +108,10 @@ impl Browser {
     /// Asks for a page as somebody; the status, and a header that is worth a look.
     async fn get(&self, path: &str, caller: &str) -> Result<(u16, String), BoxError> {
         let request = Request::get(format!("http://{}{path}", self.address)).header("x-caller", caller);
+        let request = match caller {
+            "ann" => request.header("authorization", format!("Bearer {TOKEN}")),
+            _ => request,
+        };
         let answer = self.client.request(request.body(Empty::new())?).await?;
         let says = remarkable(answer.headers());
         println!("{path:8} {caller:6} {} {says}", answer.status());
@@ -119,6 +132,10 @@ async fn main() -> Result<(), BoxError> {
     tokio::spawn(axum::serve(listener, app()?).into_future());
     let browser = Browser { client: Client::builder(TokioExecutor::new()).build_http(), address };
     let mut seen = Vec::new();
+
+    println!("who has a token is known, who has none is not let in");
+    seen.push((browser.get("/who", "ann").await?, (200, "")));
+    seen.push((browser.get("/who", "bob").await?, (401, "")));
 
     println!("its time is up after a second");
     seen.push((browser.get("/hang", "ann").await?, (504, "")));
