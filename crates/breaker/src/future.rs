@@ -10,7 +10,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{CallInfo, Classify, Clock, OnReject};
+use towpath_core::{CallInfo, Classify, Clock, Error, OnReject};
 
 pin_project! {
     /// A call of a [`Breaker`](crate::Breaker): its answer, or what stands for it when it was turned away.
@@ -21,10 +21,9 @@ pin_project! {
     pub struct ResponseFuture<S, Req, K, C, I, R>
     where
         S: Service<Req>,
-        R: OnReject<S::Response, S::Error>,
     {
         #[pin]
-        state: State<S::Future, Result<S::Response, R::Error>>,
+        state: State<S::Future>,
         ticket: Option<Ticket<K, C, I, R>>,
         start: Instant,
         polled: bool,
@@ -33,18 +32,17 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, Out> {
+    enum State<F> {
         // The inner service was called.
         Called { #[pin] future: F },
         // It was not.
-        TurnedAway { outcome: Option<Out> },
+        TurnedAway { error: Option<Error> },
     }
 }
 
 impl<S, Req, K, C, I, R> ResponseFuture<S, Req, K, C, I, R>
 where
     S: Service<Req>,
-    R: OnReject<S::Response, S::Error>,
 {
     #[inline]
     pub(crate) fn called(future: S::Future, ticket: Ticket<K, C, I, R>, start: Instant) -> Self {
@@ -52,13 +50,9 @@ where
     }
 
     #[cold]
-    pub(crate) fn turned_away(outcome: Result<S::Response, R::Error>, start: Instant) -> Self {
-        ResponseFuture {
-            state: State::TurnedAway { outcome: Some(outcome) },
-            ticket: None,
-            start,
-            polled: false,
-        }
+    pub(crate) fn turned_away(error: Error, ticket: Ticket<K, C, I, R>, start: Instant) -> Self {
+        let state = State::TurnedAway { error: Some(error) };
+        ResponseFuture { state, ticket: Some(ticket), start, polled: false }
     }
 }
 
@@ -100,9 +94,9 @@ where
                     }
                 }
             }
-            StateProj::TurnedAway { outcome } => match outcome.take() {
-                Some(outcome) => Poll::Ready(outcome),
-                None => Poll::Pending,
+            StateProj::TurnedAway { error } => match (error.take(), this.ticket.take()) {
+                (Some(error), Some(ticket)) => Poll::Ready(ticket.common.reject.reject(error)),
+                _ => Poll::Pending,
             },
         }
     }
@@ -111,7 +105,6 @@ where
 impl<S, Req, K, C, I, R> fmt::Debug for ResponseFuture<S, Req, K, C, I, R>
 where
     S: Service<Req>,
-    R: OnReject<S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").field("start", &self.start).finish_non_exhaustive()

@@ -143,11 +143,11 @@ where
                         cell.reject(refusal);
                         let config = common.table.settings().config.get();
                         let error = turned_away(cell, &config, refusal, start);
-                        let outcome = common.reject.reject(error);
+                        let ticket = Ticket { common: self.common.lend(), place, pass: Cell::pass_unasked() };
                         // The inner service was readied for this call and will not be called: what it reserved
                         // goes back with it.
                         self.inner = self.inner.clone();
-                        return ResponseFuture::turned_away(outcome, start);
+                        return ResponseFuture::turned_away(error, ticket, start);
                     }
                 };
                 Ticket { common: self.common.lend(), place, pass }
