@@ -129,6 +129,10 @@ mod handle;
 mod hash;
 mod key;
 mod layer;
+#[cfg(all(test, not(towpath_loom)))]
+mod model;
+#[cfg(all(test, towpath_loom))]
+mod orders;
 mod service;
 mod settings;
 mod state;
