@@ -446,7 +446,8 @@ impl Cell {
             Gate::Shut(until) if inner.machine.state() == State::HalfOpen => (SHUT_HALF, until),
             Gate::Shut(until) => (SHUT, until),
         };
-        if gate != Gate::Free {
+        // Only then: who has seen that it was shut and comes to read until when must not find that it never opens.
+        if let Gate::Shut(_) = gate {
             self.until.store(until.map_or(u64::MAX, |until| self.ns(until)), Ordering::Relaxed);
         }
         let word = inner.machine.epoch() << GATE_BITS | bits;

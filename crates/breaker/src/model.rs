@@ -1,6 +1,9 @@
 //! A breaker beside a plain model of one, through random sequences: the model keeps all that ever happened in
 //! lists, and looks through them.
 
+// Helpers of tests are not #[test] themselves.
+#![allow(clippy::unwrap_used)]
+
 use crate::{
     BreakerConfig, BreakerOptions, State, Window,
     cell::{Cell, Outcome},
@@ -43,24 +46,26 @@ fn config() -> impl Strategy<Value = BreakerConfig> {
         (6u32..30).prop_map(Window::Calls),
     ];
     let when = (window, 1u32..6, 1u32..5, proptest::option::of(2u32..5), proptest::option::of(1u64..200));
-    (when, 1u16..4, 1u64..500, 1u64..500).prop_map(|((window, min_calls, rate, row, slow), probes, open, timeout)| {
-        BreakerConfig::try_new(BreakerOptions {
-            window,
-            min_calls,
-            failure_rate: Some(f64::from(rate) / 4.0),
-            consecutive_failures: row,
-            slow: slow.map(Duration::from_millis),
-            slow_rate: 0.5,
-            open: Duration::from_millis(open),
-            open_factor: 2.0,
-            open_max: Duration::from_millis(4 * open),
-            jitter: 0.0,
-            probes,
-            probe_timeout: Duration::from_millis(timeout),
-            ramp: Duration::ZERO,
-        })
-        .unwrap()
-    })
+    (when, 1u16..4, 1u64..500, 1u64..500).prop_map(
+        |((window, min_calls, rate, row, slow), probes, open, timeout)| {
+            BreakerConfig::try_new(BreakerOptions {
+                window,
+                min_calls,
+                failure_rate: Some(f64::from(rate) / 4.0),
+                consecutive_failures: row,
+                slow: slow.map(Duration::from_millis),
+                slow_rate: 0.5,
+                open: Duration::from_millis(open),
+                open_factor: 2.0,
+                open_max: Duration::from_millis(4 * open),
+                jitter: 0.0,
+                probes,
+                probe_timeout: Duration::from_millis(timeout),
+                ramp: Duration::ZERO,
+            })
+            .unwrap()
+        },
+    )
 }
 
 /// Milliseconds from the start.
@@ -75,9 +80,14 @@ struct Call {
 
 enum Phase {
     Closed,
-    Open { until: Ms },
+    Open {
+        until: Ms,
+    },
     /// When the probes that are out began, by the number of their call; and how many were good.
-    HalfOpen { out: Vec<(usize, Ms)>, good: usize },
+    HalfOpen {
+        out: Vec<(usize, Ms)>,
+        good: usize,
+    },
 }
 
 struct Model {
@@ -125,7 +135,9 @@ impl Model {
             Phase::Open { until } if now >= *until => {
                 self.begin(Phase::HalfOpen { out: Vec::new(), good: 0 }, now);
             }
-            Phase::HalfOpen { out, .. } if out.iter().any(|(_, since)| since + timeout <= now) => self.open(now),
+            Phase::HalfOpen { out, .. } if out.iter().any(|(_, since)| since + timeout <= now) => {
+                self.open(now)
+            }
             _ => {}
         }
         match &mut self.phase {
@@ -177,11 +189,13 @@ impl Model {
         }
         self.ended.push((now, failed, soft, slow));
         let window = self.window(now);
-        let row = self.ended.iter().rev().filter(|(_, _, soft, _)| !soft).take_while(|(_, failed, ..)| *failed);
+        let row =
+            self.ended.iter().rev().filter(|(_, _, soft, _)| !soft).take_while(|(_, failed, ..)| *failed);
         let count = |of: fn(&&(Ms, bool, bool, bool)) -> bool| window.iter().filter(of).count() as f64;
         let calls = window.len() as f64;
         let enough = window.len() >= self.config.min_calls as usize;
-        let by_row = failed && !soft && self.config.consecutive_failures.is_some_and(|n| row.count() >= n as usize);
+        let by_row =
+            failed && !soft && self.config.consecutive_failures.is_some_and(|n| row.count() >= n as usize);
         let by_rate = failed && enough && count(|call| call.1) / calls >= self.config.failure_rate.unwrap();
         let by_slow = (failed || slow) && enough && count(|call| call.3) / calls >= 0.5;
         if by_row || by_rate || by_slow {

@@ -76,6 +76,7 @@ pub use towpath_transport::{
 };
 
 pub use towpath_auth as auth;
+pub use towpath_breaker as breaker;
 pub use towpath_codec as codec;
 pub use towpath_dedupe as dedupe;
 pub use towpath_timeout as timeout;
