@@ -45,7 +45,7 @@ mod tally;
 #[cfg(feature = "http")]
 pub use self::http::{AnswerGrpc, AnswerHttp};
 pub use backoff::{Backoff, InvalidBackoff, Jitter};
-pub use budget::{Budget, BudgetConfig, InvalidBudget};
+pub use budget::{Budget, BudgetConfig, Deposits, InvalidBudget};
 pub use classify::{AsError, Class, Classify, DefaultClassify, Verdict};
 pub use clock::Clock;
 pub use context::{Context, EndpointId, HasContext, Priority};

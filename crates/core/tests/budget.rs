@@ -193,6 +193,30 @@ fn never_more_than_was_paid_in() {
     }
 }
 
+proptest! {
+    #[test]
+    fn to_keep_the_second_in_mind_changes_nothing(
+        steps in prop::collection::vec((0u64..1_500, 0u8..4), 1..200),
+    ) {
+        let config = BudgetConfig::try_new(0.3, 2).unwrap();
+        let (plain, kept) = (Budget::new(config), Budget::new(config));
+        let (mut first, mut second) = (kept.deposits(), kept.deposits());
+        let mut now = Instant::now();
+        for (passes, step) in steps {
+            now += Duration::from_millis(passes);
+            match step {
+                0 => prop_assert_eq!(plain.withdraw(now), kept.withdraw(now)),
+                1 => prop_assert_eq!(plain.balance(now), kept.balance(now)),
+                step => {
+                    plain.deposit(now);
+                    if step == 2 { first.deposit(now) } else { second.deposit(now) }
+                }
+            }
+        }
+        prop_assert_eq!(plain.balance(now), kept.balance(now));
+    }
+}
+
 #[test]
 fn another_size_holds_from_then_on() {
     let budget = Budget::new(BudgetConfig::try_new(0.5, 1).unwrap());

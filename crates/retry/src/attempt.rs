@@ -10,7 +10,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{EndpointId, context};
+use towpath_core::{EndpointId, context::Listen};
 
 /// What is known of an attempt while it is under way.
 #[derive(Clone, Copy, Debug)]
@@ -75,33 +75,33 @@ impl<S: Service<Req>, Req> Further<S, Req> {
         H: Fit<Req, S::Response, S::Error>,
     {
         let mut this = self.project();
-        let (polled, endpoint) = context::picked(|| {
-            loop {
-                match this.stage.as_mut().project() {
-                    StageProj::Readying { service, request, waited } => {
-                        match service.poll_ready(cx) {
-                            Poll::Ready(Ok(())) => {}
-                            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                            Poll::Pending => {
-                                *waited = true;
-                                return Poll::Pending;
-                            }
+        let listen = Listen::new();
+        let polled = loop {
+            match this.stage.as_mut().project() {
+                StageProj::Readying { service, request, waited } => {
+                    match service.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                        Poll::Pending => {
+                            *waited = true;
+                            break Poll::Pending;
                         }
-                        let Some(mut request) = request.take() else { return Poll::Pending };
-                        if *waited && let Some(context) = hooks.context_mut(&mut request) {
-                            // The reading that was left there is old by now.
-                            context.set_stamp(None);
-                        }
-                        let future = service.call(request);
-                        this.stage.set(Stage::Called { future });
                     }
-                    StageProj::Called { future } => return future.poll(cx),
+                    let Some(mut request) = request.take() else { break Poll::Pending };
+                    if *waited && let Some(context) = hooks.context_mut(&mut request) {
+                        // The reading that was left there is old by now.
+                        context.set_stamp(None);
+                    }
+                    let future = service.call(request);
+                    this.stage.set(Stage::Called { future });
                 }
+                StageProj::Called { future } => break future.poll(cx),
             }
-        });
-        if endpoint.is_some() {
-            this.meta.endpoint = endpoint;
+        };
+        if let Some(endpoint) = listen.heard() {
+            this.meta.endpoint = Some(endpoint);
         }
+        drop(listen);
         Poll::Ready(match ready!(polled) {
             Ok(response) => Outcome::Ok(response),
             Err(error) => Outcome::Err(error),

@@ -229,6 +229,14 @@ impl RetryConfig {
     pub const fn hedge(&self) -> Option<&HedgeConfig> {
         self.hedge.as_ref()
     }
+
+    /// Which percentile of the answers is to be measured, if any.
+    pub(crate) fn percentile(&self) -> Option<f64> {
+        match self.hedge()?.after {
+            HedgeAfter::Fixed(_) => None,
+            HedgeAfter::Percentile(percentile) => Some(percentile),
+        }
+    }
 }
 
 impl HedgeConfig {

@@ -1,9 +1,10 @@
 //! One call with all its attempts.
 
 use crate::{
+    GaveUp,
     attempt::{Meta, Outcome},
     hooks::Fit,
-    judge::{Judgement, Kept, class_of, judge},
+    judge::{Judgement, Kept, judge},
     rest::{Rest, timed_out},
     service::State,
 };
@@ -20,7 +21,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 use tower_service::Service;
-use towpath_core::{EndpointId, Loan, Processed, context};
+use towpath_core::{Class, EndpointId, Loan, Processed, context::Listen};
 
 pin_project! {
     /// A call of a [`Retry`](crate::Retry): the answer to one of its attempts, or how the last one failed.
@@ -34,50 +35,69 @@ pin_project! {
     where
         S: Service<Req>,
     {
+        // Within the future itself: most calls have no other attempt.
         #[pin]
-        first: First<S::Future>,
-        shared: Loan<State<S, H>>,
+        stage: Stage<S::Future>,
         kept: Kept<Req>,
-        meta: Meta,
-        hedge_after: Option<Duration>,
-        // For the first attempt, if answers are to be measured.
-        percentile: Option<f64>,
-        polled: bool,
-        timer: Option<Timer>,
+        shared: Loan<State<S, H>>,
+        first: First,
+        // Made when something is waited for beside the attempts.
+        timer: Option<Pin<Box<Timer>>>,
         // Made when the first attempt has failed, or its time or that of a hedge has come.
         rest: Option<Box<Rest<S, Req>>>,
     }
 }
 
 pin_project! {
-    /// The first attempt, within the future itself: most calls have no other.
-    #[project = FirstProj]
-    pub(crate) enum First<F> {
+    #[project = StageProj]
+    enum Stage<F> {
         // The deadline had passed when the call came.
         Late,
-        // The inner service was called.
-        Called { #[pin] future: F },
-        // It has ended.
+        // The first attempt: the inner service was called.
+        First { #[pin] future: F },
+        // The first attempt has ended.
         Over,
     }
 }
 
-/// Made only when something waits.
-struct Timer {
-    at: Instant,
-    // The budget of tokio's tasks does not apply to it: an inner future that uses all of the budget in every poll
-    // would otherwise keep its own timeout from being seen.
-    sleep: Pin<Box<Unconstrained<Sleep>>>,
+/// What is known of the first attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct First {
+    pub(crate) start: Instant,
+    /// When it is given up.
+    pub(crate) limit: Option<Instant>,
+    /// When it is given up or gets company, whichever is first.
+    pub(crate) due: Option<Instant>,
+    /// Whether it is to be known how long it takes.
+    pub(crate) measures: bool,
+    /// Whether it was not answered at its first poll.
+    pub(crate) polled: bool,
+    pub(crate) endpoint: Option<EndpointId>,
 }
 
-impl Timer {
-    /// Ready when it is `at`.
-    fn poll(timer: &mut Option<Timer>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = match timer {
-            Some(timer) if timer.at == at => timer,
-            _ => timer.insert(Timer { at, sleep: Box::pin(unconstrained(sleep_until(at))) }),
-        };
-        timer.sleep.as_mut().poll(cx)
+pin_project! {
+    struct Timer {
+        at: Instant,
+        // The budget of tokio's tasks does not apply to it: an inner future that uses all of the budget in every
+        // poll would otherwise keep its own timeout from being seen.
+        #[pin]
+        sleep: Unconstrained<Sleep>,
+    }
+}
+
+/// Ready when it is `at`.
+fn poll_timer(timer: &mut Option<Pin<Box<Timer>>>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    let timer = match timer {
+        Some(timer) if timer.at == at => timer,
+        _ => timer.insert(Box::pin(Timer { at, sleep: unconstrained(sleep_until(at)) })),
+    };
+    timer.as_mut().project().sleep.poll(cx)
+}
+
+impl First {
+    fn meta(&self) -> Meta {
+        let First { start, limit, endpoint, .. } = *self;
+        Meta { number: 0, hedge: false, start, limit, endpoint }
     }
 }
 
@@ -85,38 +105,30 @@ impl<S, Req, H> ResponseFuture<S, Req, H>
 where
     S: Service<Req>,
 {
+    /// The inner service was called.
     #[inline]
-    pub(crate) fn new(
-        first: First<S::Future>,
-        shared: Loan<State<S, H>>,
-        kept: Kept<Req>,
-        start: Instant,
-    ) -> Self {
-        let meta = Meta { number: 0, hedge: false, start, limit: None, endpoint: None };
+    pub(crate) fn new(future: S::Future, kept: Kept<Req>, shared: Loan<State<S, H>>, first: First) -> Self {
+        ResponseFuture { stage: Stage::First { future }, kept, shared, first, timer: None, rest: None }
+    }
+
+    /// Where the first attempt went, if that was said when it was called.
+    #[inline]
+    pub(crate) fn heard(&mut self, endpoint: EndpointId) {
+        self.first.endpoint = Some(endpoint);
+    }
+
+    /// The deadline had passed when the call came.
+    #[cold]
+    pub(crate) fn late(shared: Loan<State<S, H>>, start: Instant) -> Self {
+        let first = First { start, limit: None, due: None, measures: false, polled: false, endpoint: None };
         ResponseFuture {
-            first,
+            stage: Stage::Late,
+            kept: Kept::Not(GaveUp::Deadline),
             shared,
-            kept,
-            meta,
-            hedge_after: None,
-            percentile: None,
-            polled: false,
+            first,
             timer: None,
             rest: None,
         }
-    }
-
-    /// When the first attempt is given up, when it gets company, where it goes, and whether it is measured.
-    #[inline]
-    pub(crate) fn first_attempt(
-        &mut self,
-        limit: Option<Instant>,
-        hedge_after: Option<Duration>,
-        endpoint: Option<EndpointId>,
-        percentile: Option<f64>,
-    ) {
-        (self.meta.limit, self.meta.endpoint) = (limit, endpoint);
-        (self.hedge_after, self.percentile) = (hedge_after, percentile);
     }
 }
 
@@ -127,62 +139,42 @@ where
 {
     type Output = Result<S::Response, <H as Fit<Req, S::Response, S::Error>>::Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.as_mut().project();
+        let this = self.as_mut().project();
         if this.rest.is_some() {
             return self.poll_rest(cx);
         }
-        let hooks = &this.shared.hooks;
-        let polled = match this.first.as_mut().project() {
-            // Called -> Over, when it is answered; and the rest begins, when it has failed or a moment has come
-            FirstProj::Called { future } => {
-                let (polled, endpoint) = context::picked(|| future.poll(cx));
-                if endpoint.is_some() {
-                    this.meta.endpoint = endpoint;
+        // First -> Over, when it has failed; what follows is in `poll_rest`
+        let StageProj::First { future } = this.stage.project() else { return self.poll_late() };
+        let listen = Listen::new();
+        let polled = future.poll(cx);
+        if let Some(endpoint) = listen.heard() {
+            this.first.endpoint = Some(endpoint);
+        }
+        drop(listen);
+        match polled {
+            Poll::Ready(Ok(mut response)) => {
+                let hooks = &this.shared.hooks;
+                let class = hooks.classify(Ok(&response));
+                if class.is_success() {
+                    if this.first.measures {
+                        // What was answered at the first poll took no time.
+                        let start = this.first.start;
+                        let end = if this.first.polled { hooks.end(&mut response) } else { start };
+                        this.shared.core.record(end, end.saturating_duration_since(start));
+                    }
+                    return Poll::Ready(Ok(response));
                 }
-                polled
+                self.first_failed(Outcome::Ok(response), class, cx)
             }
-            // Late -> Over
-            FirstProj::Late => {
-                this.first.set(First::Over);
-                let error = timed_out(false, Duration::ZERO).with_processed(Processed::No);
-                return Poll::Ready(hooks.reject(error));
+            Poll::Ready(Err(error)) => {
+                let class = this.shared.hooks.classify(Err(&error));
+                self.first_failed(Outcome::Err(error), class, cx)
             }
-            FirstProj::Over => return Poll::Pending,
-        };
-        let outcome = match polled {
-            Poll::Ready(Ok(response)) => Outcome::Ok(response),
-            Poll::Ready(Err(error)) => Outcome::Err(error),
             Poll::Pending => {
-                *this.polled = true;
-                let hedge = this.hedge_after.map(|after| this.meta.start + after);
-                let Some(due) = this.meta.limit.into_iter().chain(hedge).min() else { return Poll::Pending };
-                ready!(Timer::poll(this.timer, due, cx));
-                *this.rest = Some(Box::new(Rest::new(this.shared, this.kept, *this.meta, *this.hedge_after)));
-                return self.poll_rest(cx);
-            }
-        };
-        let class = class_of(hooks, &outcome);
-        let judgement = judge(hooks, this.kept, &class, &outcome, 0);
-        match (judgement, outcome) {
-            (Judgement::Answer, Outcome::Ok(mut response)) => {
-                if let Some(percentile) = *this.percentile {
-                    // What was answered at the first poll took no time.
-                    let start = this.meta.start;
-                    let end = if *this.polled { hooks.end(&mut response) } else { start };
-                    this.shared.core.record(end, end.saturating_duration_since(start), percentile);
-                }
-                Poll::Ready(Ok(response))
-            }
-            (Judgement::Answer, Outcome::Err(error)) => Poll::Ready(Err(hooks.pass(error))),
-            (judgement, outcome) => {
-                this.first.set(First::Over);
-                let mut rest = Box::new(Rest::new(this.shared, this.kept, *this.meta, *this.hedge_after));
-                if let Some(end) = rest.ended(this.shared, this.kept, *this.meta, outcome, class, judgement) {
-                    return Poll::Ready(end);
-                }
-                *this.rest = Some(rest);
-                self.poll_rest(cx)
+                this.first.polled = true;
+                if this.first.due.is_none() { Poll::Pending } else { self.first_waits(cx) }
             }
         }
     }
@@ -193,20 +185,75 @@ where
     S: Service<Req> + Clone,
     H: Fit<Req, S::Response, S::Error>,
 {
-    /// A poll of a call of which there is a [`Rest`].
+    /// Late -> Over
     #[cold]
+    fn poll_late(self: Pin<&mut Self>) -> Poll<<Self as Future>::Output> {
+        let mut this = self.project();
+        if !matches!(this.stage.as_mut().project(), StageProj::Late) {
+            return Poll::Pending;
+        }
+        this.stage.set(Stage::Over);
+        let error = timed_out(false, Duration::ZERO).with_processed(Processed::No);
+        Poll::Ready(this.shared.hooks.reject(error))
+    }
+
+    /// The first attempt waits, and there is a moment from which on it is not to be waited for, or not alone.
+    fn first_waits(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
+        let mut this = self.as_mut().project();
+        let Some(due) = this.first.due else { return Poll::Pending };
+        ready!(poll_timer(this.timer, due, cx));
+        let mut rest = Rest::new(this.shared, this.kept, this.first.meta());
+        let end = rest.tick(this.shared, this.kept);
+        if rest.first().is_none() {
+            // Given up: it gives back what it holds now, and not when the whole call is over.
+            this.stage.set(Stage::Over);
+        }
+        if let Some(end) = end {
+            return Poll::Ready(end);
+        }
+        *this.rest = Some(Box::new(rest));
+        self.poll_rest(cx)
+    }
+
+    #[cold]
+    fn first_failed(
+        mut self: Pin<&mut Self>,
+        outcome: Outcome<S::Response, S::Error>,
+        class: Class,
+        cx: &mut Context<'_>,
+    ) -> Poll<<Self as Future>::Output> {
+        let mut this = self.as_mut().project();
+        let hooks = &this.shared.hooks;
+        let judgement = judge(hooks, this.kept, &class, &outcome, 0);
+        let outcome = match (judgement, outcome) {
+            (Judgement::Answer, Outcome::Ok(response)) => return Poll::Ready(Ok(response)),
+            (Judgement::Answer, Outcome::Err(error)) => return Poll::Ready(Err(hooks.pass(error))),
+            (_, outcome) => outcome,
+        };
+        // It gives back what it holds before anything is waited for.
+        this.stage.set(Stage::Over);
+        let first = this.first.meta();
+        let mut rest = Rest::new(this.shared, this.kept, first);
+        if let Some(end) = rest.ended(this.shared, this.kept, first, outcome, class, judgement) {
+            return Poll::Ready(end);
+        }
+        *this.rest = Some(Box::new(rest));
+        self.poll_rest(cx)
+    }
+
+    /// A poll of a call that has more than its first attempt.
     fn poll_rest(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
         let mut this = self.project();
         let Some(rest) = this.rest else { return Poll::Pending };
         let state = &**this.shared;
         let end = loop {
-            if let FirstProj::Called { future } = this.first.as_mut().project()
+            if let StageProj::First { future } = this.stage.as_mut().project()
                 && let Some(meta) = rest.first()
             {
-                let (polled, endpoint) = context::picked(|| future.poll(cx));
-                if endpoint.is_some() {
-                    meta.endpoint = endpoint;
-                }
+                let listen = Listen::new();
+                let polled = future.poll(cx);
+                meta.endpoint = listen.heard().or(meta.endpoint);
+                drop(listen);
                 let meta = *meta;
                 let outcome = match polled {
                     Poll::Ready(Ok(response)) => Some(Outcome::Ok(response)),
@@ -214,7 +261,7 @@ where
                     Poll::Pending => None,
                 };
                 if let Some(outcome) = outcome {
-                    this.first.set(First::Over);
+                    this.stage.set(Stage::Over);
                     if let Some(end) = rest.settle(state, this.kept, meta, outcome) {
                         break end;
                     }
@@ -224,18 +271,18 @@ where
                 break end;
             }
             let Some(due) = rest.due() else { return Poll::Pending };
-            ready!(Timer::poll(this.timer, due, cx));
+            ready!(poll_timer(this.timer, due, cx));
             let end = rest.tick(state, this.kept);
             if rest.first().is_none() {
                 // Given up: it gives back what it holds now, and not when the whole call is over.
-                this.first.set(First::Over);
+                this.stage.set(Stage::Over);
             }
             if let Some(end) = end {
                 break end;
             }
         };
         // The other attempts are dropped before the caller hears of this one.
-        this.first.set(First::Over);
+        this.stage.set(Stage::Over);
         *this.rest = None;
         Poll::Ready(end)
     }
@@ -246,6 +293,6 @@ where
     S: Service<Req>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").field("meta", &self.meta).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("first", &self.first).finish_non_exhaustive()
     }
 }

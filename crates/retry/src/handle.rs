@@ -75,8 +75,9 @@ impl Core {
 
     /// An answer came.
     #[inline]
-    pub(crate) fn record(&self, now: Instant, took: Duration, percentile: f64) {
-        self.latency.record(now, took, percentile, HedgeConfig::MIN_SEEN);
+    pub(crate) fn record(&self, now: Instant, took: Duration) {
+        let wanted = || self.config.get().percentile().unwrap_or(100.0);
+        self.latency.record(now, took, wanted, HedgeConfig::MIN_SEEN);
     }
 
     /// Whether this is the first request that cannot be copied. Then that is logged.

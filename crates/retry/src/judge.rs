@@ -2,18 +2,12 @@
 
 use crate::{Decision, Failed, GaveUp, RetryConfig, attempt::Outcome, hooks::Fit, plan::Judged};
 use std::time::Duration;
-use tokio::time::Instant;
 use towpath_core::{Class, ErrorKind, Processed, Verdict};
 
 /// What is kept of a call for further attempts.
 pub(crate) enum Kept<Req> {
     /// The request as it came.
-    Copy {
-        request: Req,
-        deadline: Option<Instant>,
-        /// Whether it may be sent again although the callee may have acted.
-        idempotent: bool,
-    },
+    Copy(Req),
     /// Nothing: there is to be no further attempt.
     Not(GaveUp),
 }
@@ -70,7 +64,6 @@ where
 }
 
 /// What an outcome is to its call. `attempt` counts from 0.
-#[inline]
 pub(crate) fn judge<Req, Res, Err, H>(
     hooks: &H,
     kept: &Kept<Req>,
@@ -81,22 +74,12 @@ pub(crate) fn judge<Req, Res, Err, H>(
 where
     H: Fit<Req, Res, Err>,
 {
-    if class.is_success() { Judgement::Answer } else { judge_failure(hooks, kept, class, outcome, attempt) }
-}
-
-fn judge_failure<Req, Res, Err, H>(
-    hooks: &H,
-    kept: &Kept<Req>,
-    class: &Class,
-    outcome: &Outcome<Res, Err>,
-    attempt: u16,
-) -> Judgement
-where
-    H: Fit<Req, Res, Err>,
-{
+    if class.is_success() {
+        return Judgement::Answer;
+    }
     let answers = class.verdict == Verdict::Answer;
     let idempotent = match kept {
-        Kept::Copy { idempotent, .. } => *idempotent,
+        Kept::Copy(request) => hooks.may_repeat(request).0,
         Kept::Not(_) if answers => return Judgement::Answer,
         Kept::Not(why) if class.useful => return Judgement::Final(*why),
         Kept::Not(_) => return Judgement::Final(GaveUp::NotUseful),

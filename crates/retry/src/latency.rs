@@ -48,15 +48,15 @@ impl Latency {
         }
     }
 
-    /// An answer came after `took`. Every second, `percentile` of what came within the window is worked out, if
-    /// that were at least `min_seen`.
+    /// An answer came after `took`. Every second it is worked out how long the percentile that is `wanted` took
+    /// within the window, if there were at least `min_seen`.
     #[inline]
-    pub(crate) fn record(&self, now: Instant, took: Duration, percentile: f64, min_seen: u64) {
+    pub(crate) fn record(&self, now: Instant, took: Duration, wanted: impl Fn() -> f64, min_seen: u64) {
         self.seen.add(bucket(took), 1);
         let base = *self.base.get_or_init(|| now);
         let second = now.saturating_duration_since(base).as_secs();
         if second > self.second.load(Relaxed) {
-            self.turn(second, percentile, min_seen);
+            self.turn(second, wanted(), min_seen);
         }
     }
 
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn the_window_is_ten_seconds() {
         let (latency, base) = (Latency::new(), Instant::now());
-        let at = |s: u64, took: Duration| latency.record(base + Duration::from_secs(s), took, 50.0, 10);
+        let at = |s: u64, took: Duration| latency.record(base + Duration::from_secs(s), took, || 50.0, 10);
         (0..100).for_each(|_| at(0, us(1_000)));
         assert_eq!(latency.delay(), None, "the first second is not over");
         at(1, us(5_000));
@@ -201,7 +201,7 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0..10_000u64 {
                         let now = base + Duration::from_millis(n / 10);
-                        latency.record(now, us(100 * (thread + 1)), 50.0, 1);
+                        latency.record(now, us(100 * (thread + 1)), || 50.0, 1);
                     }
                 });
             }

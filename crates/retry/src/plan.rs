@@ -181,3 +181,203 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// What happened, in order. All that is decided is worked out from this, anew each time.
+    #[derive(Clone, Copy, Debug)]
+    enum Fact {
+        Began(Instant),
+        Failed(Judged),
+        Refused,
+    }
+
+    /// As simple as can be: no state but the history, and until when a retry waits.
+    struct Model {
+        rules: Rules,
+        start: Instant,
+        facts: Vec<Fact>,
+        waits: Option<Instant>,
+    }
+
+    impl Model {
+        fn count(&self, which: impl Fn(&Fact) -> bool) -> usize {
+            self.facts.iter().filter(|fact| which(fact)).count()
+        }
+
+        fn made(&self) -> usize {
+            1 + self.count(|fact| matches!(fact, Fact::Began(..)))
+        }
+
+        fn failed(&self) -> usize {
+            self.count(|fact| matches!(fact, Fact::Failed(_)))
+        }
+
+        fn latest(&self) -> Option<Instant> {
+            self.rules.deadline.map(|deadline| deadline.checked_sub(self.rules.floor).unwrap())
+        }
+
+        fn began(&mut self, kind: Kind, now: Instant) -> Next {
+            self.facts.push(Fact::Began(now));
+            Next::Start(kind)
+        }
+
+        fn hedge_due(&self) -> Option<Instant> {
+            let mut last = self.start;
+            let mut hedges = 0;
+            for fact in &self.facts {
+                match fact {
+                    Fact::Failed(_) | Fact::Refused => return None,
+                    Fact::Began(at) => (last, hedges) = (*at, hedges + 1),
+                }
+            }
+            (hedges < self.rules.hedges).then_some(last + self.rules.hedge_after?)
+        }
+
+        fn due(&self) -> Option<Instant> {
+            self.waits.or_else(|| self.hedge_due())
+        }
+
+        fn fail(&mut self, now: Instant, judged: Judged, paid: bool) -> Next {
+            self.facts.push(Fact::Failed(judged));
+            let Judged::Again { least, more } = judged else {
+                let first_no = self.facts.iter().find_map(|fact| match fact {
+                    Fact::Failed(Judged::Never(why)) => Some(*why),
+                    _ => None,
+                });
+                return match (judged, first_no) {
+                    (Judged::Final(why), _) => Next::GiveUp(why),
+                    (_, Some(why)) if self.failed() == self.made() => Next::GiveUp(why),
+                    _ => Next::Wait,
+                };
+            };
+            if self.failed() < self.made() {
+                return Next::Wait;
+            }
+            if let Some(why) = self.facts.iter().find_map(|fact| match fact {
+                Fact::Failed(Judged::Never(why)) => Some(*why),
+                _ => None,
+            }) {
+                return Next::GiveUp(why);
+            }
+            if self.made() == usize::from(self.rules.attempts) {
+                return Next::GiveUp(GaveUp::AttemptsSpent);
+            }
+            let mut at = now + least + more;
+            if let Some(latest) = self.latest() {
+                if now + least > latest || (at > latest && least.is_zero()) {
+                    return Next::GiveUp(GaveUp::Deadline);
+                }
+                at = at.min(latest);
+            }
+            if !paid {
+                return Next::GiveUp(GaveUp::BudgetSpent);
+            }
+            if at == now {
+                return self.began(Kind::Retry, now);
+            }
+            self.waits = Some(at);
+            Next::Wait
+        }
+
+        fn at(&mut self, now: Instant, paid: bool) -> Next {
+            let in_time = self.latest().is_none_or(|latest| now <= latest);
+            if self.due().is_none_or(|due| now < due) {
+                return Next::Wait;
+            }
+            if self.waits.take().is_some() {
+                return if in_time { self.began(Kind::Retry, now) } else { Next::GiveUp(GaveUp::Deadline) };
+            }
+            if self.made() < usize::from(self.rules.attempts) && in_time && paid {
+                return self.began(Kind::Hedge, now);
+            }
+            self.facts.push(Fact::Refused);
+            Next::Wait
+        }
+    }
+
+    prop_compose! {
+        fn rules(base: Instant)(
+            attempts in 1u16..6,
+            hedges in 0u16..4,
+            hedge_after in prop::option::of(1u64..60),
+            floor in 1u64..40,
+            deadline in prop::option::of(50u64..400),
+        ) -> Rules {
+            Rules {
+                attempts,
+                hedges,
+                hedge_after: hedge_after.map(ms),
+                floor: ms(floor),
+                deadline: deadline.map(|after| base + ms(after)),
+            }
+        }
+    }
+
+    fn judged() -> impl Strategy<Value = Judged> {
+        prop_oneof![
+            6 => (prop_oneof![3 => Just(0u64), 1 => 1u64..120], prop_oneof![1 => Just(0u64), 2 => 1u64..120])
+                .prop_map(|(least, more)| Judged::Again { least: ms(least), more: ms(more) }),
+            1 => Just(Judged::Never(GaveUp::Unsafe)),
+            1 => Just(Judged::Never(GaveUp::NotUseful)),
+            1 => Just(Judged::Final(GaveUp::NotUseful)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn it_decides_as_the_history_says(
+            (base, rules) in Just(Instant::now() + Duration::from_secs(1)).prop_flat_map(|base| (Just(base), rules(base))),
+            steps in prop::collection::vec((0u64..50, prop::option::weighted(0.4, judged()), prop::bool::weighted(0.8)), 1..40),
+        ) {
+            let mut plan = Plan::new(rules, base);
+            let mut model = Model { rules, start: base, facts: Vec::new(), waits: None };
+            let (mut now, mut paid, mut begun) = (base, 0, 0);
+            for (passes, ends, solvent) in steps {
+                now += ms(passes);
+                let pay = |_| {
+                    paid += u32::from(solvent);
+                    solvent
+                };
+                let running = model.failed() < model.made();
+                let (got, wanted) = match ends {
+                    Some(judged) if running => (plan.failed(now, judged, pay), model.fail(now, judged, solvent)),
+                    _ => (plan.at(now, pay), model.at(now, solvent)),
+                };
+                prop_assert_eq!(got, wanted);
+                prop_assert_eq!((usize::from(plan.made()), plan.due()), (model.made(), model.due()));
+                prop_assert!(plan.made() <= rules.attempts);
+                if let Next::Start(_) = got {
+                    begun += 1;
+                    prop_assert!(rules.deadline.is_none_or(|deadline| now + rules.floor <= deadline));
+                }
+                // What is begun was paid for; a retry that still waits was, too.
+                prop_assert!(begun <= paid);
+                if let Next::GiveUp(_) = got {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_begun_was_none() {
+        let rules = Rules { attempts: 3, hedges: 1, hedge_after: Some(ms(5)), floor: ms(1), deadline: None };
+        let start = Instant::now();
+        let mut plan = Plan::new(rules, start);
+        assert_eq!(plan.at(start + ms(5), |_| true), Next::Start(Kind::Hedge));
+        assert_eq!(plan.not_started(GaveUp::CannotCopy), Next::Wait);
+        assert_eq!((plan.made(), plan.due()), (1, None));
+        let again = Judged::Again { least: ms(0), more: ms(0) };
+        assert_eq!(plan.failed(start + ms(6), again, |_| true), Next::GiveUp(GaveUp::CannotCopy));
+    }
+}

@@ -1,7 +1,7 @@
 //! What can be told to the layer: what is worth another attempt, and what a request is.
 
 use std::time::Duration;
-use towpath_core::{CallInfo, Class, Context, FromContext, HasCompleted, HasContext, Mode};
+use towpath_core::{CallInfo, Class, FromContext, HasCompleted, HasContext, Mode};
 
 /// Says whether a failed attempt is followed by another one.
 ///
@@ -149,10 +149,4 @@ impl<Req: HasContext, Res: HasCompleted> Repeat<Req, Res> for FromContext {
     fn keep(&self, response: Res) -> Option<Res> {
         Res::IS_WHOLE.then_some(response)
     }
-}
-
-/// The number of the attempt that a call is, further up; 0 if it is none or nobody knows.
-#[inline]
-pub(crate) fn upstream(context: Option<&Context>) -> u16 {
-    context.map_or(0, Context::attempt)
 }

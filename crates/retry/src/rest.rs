@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{Class, Clock, Error, ErrorKind, Processed, Spent};
+use towpath_core::{Class, Clock, Context as Known, Error, ErrorKind, Processed, Spent};
 
 /// The end of a call.
 type Outcoming<S, Req, H> = Result<
@@ -46,21 +46,20 @@ impl<S, Req> Rest<S, Req>
 where
     S: Service<Req> + Clone,
 {
-    pub(crate) fn new<H>(
-        state: &State<S, H>,
-        kept: &Kept<Req>,
-        first: Meta,
-        hedge_after: Option<Duration>,
-    ) -> Self {
+    pub(crate) fn new<H>(state: &State<S, H>, kept: &Kept<Req>, first: Meta) -> Self
+    where
+        H: Fit<Req, S::Response, S::Error>,
+    {
         let config = state.core.config.get();
-        let deadline = match kept {
-            Kept::Copy { deadline, .. } => *deadline,
-            Kept::Not(_) => None,
+        let (deadline, hedged) = match kept {
+            Kept::Copy(request) => (deadline(&state.hooks, request), state.hooks.may_repeat(request).1),
+            Kept::Not(_) => (None, false),
         };
+        let hedge = config.hedge().filter(|_| hedged);
         let rules = Rules {
             attempts: config.max_attempts(),
-            hedges: config.hedge().map_or(0, |hedge| hedge.max()),
-            hedge_after,
+            hedges: hedge.map_or(0, |hedge| hedge.max()),
+            hedge_after: hedge.and_then(|hedge| state.core.hedge_after(hedge)),
             floor: config.min_attempt(),
             deadline,
         };
@@ -238,7 +237,7 @@ where
     {
         let hooks = &state.hooks;
         let copy = match kept {
-            Kept::Copy { request, deadline, .. } => hooks.copy(request).map(|copy| (copy, *deadline)),
+            Kept::Copy(request) => hooks.copy(request).map(|copy| (copy, deadline(hooks, request))),
             Kept::Not(_) => None,
         };
         let Some((mut request, deadline)) = copy else {
@@ -303,7 +302,7 @@ where
         let attempts = self.plan.made();
         state.core.gave_up();
         state.hooks.observe(RetryEvent::GaveUp { why, attempts });
-        let stop = why.is_spent() && matches!(kept, Kept::Copy { .. });
+        let stop = why.is_spent() && matches!(kept, Kept::Copy(_));
         let spent = Spent { attempts, processed: self.processed, stop };
         let last = self.last.take();
         self.tell(state, last.unwrap_or(Outcome::TimedOut { called: false, after: Duration::ZERO }), spent)
@@ -331,9 +330,9 @@ where
 
     /// An answer says how long answers take; so does, in part, the wait for the first attempt that it ended.
     fn measure<H>(&self, state: &State<S, H>, meta: Meta, now: Instant) {
-        if let Some(percentile) = state.percentile() {
+        if state.core.config.get().percentile().is_some() {
             for start in self.first.iter().map(|first| first.start).chain([meta.start]) {
-                state.core.record(now, now.saturating_duration_since(start), percentile);
+                state.core.record(now, now.saturating_duration_since(start));
             }
         }
     }
@@ -354,6 +353,10 @@ where
         let took = now.saturating_duration_since(start);
         self.ended.push(Attempt { number, hedge, ended, took, endpoint });
     }
+}
+
+fn deadline<Req, Res, Err, H: Fit<Req, Res, Err>>(hooks: &H, request: &Req) -> Option<Instant> {
+    hooks.context(request).and_then(Known::deadline)
 }
 
 fn pay<S, Req, H>(state: &State<S, H>, kind: Kind, now: Instant) -> bool

@@ -1,21 +1,21 @@
 //! What the layer makes of the inner service.
 
 use crate::{
-    GaveUp, HedgeAfter, ResponseFuture, RetryConfig, RetryEvent, RetryHandle,
+    GaveUp, HedgeConfig, ResponseFuture, RetryEvent, RetryHandle,
     future::First,
     handle::{CALLS, Core},
     hooks::Fit,
     judge::Kept,
-    policy::upstream,
 };
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{Shared, context};
+use towpath_core::{Context as Known, Deposits, Shared, context::Listen};
 
 /// A service whose calls are attempted again; [`RetryLayer`](crate::RetryLayer) makes it.
 ///
@@ -49,16 +49,6 @@ pub(crate) struct State<S, H> {
     spare: Mutex<S>,
 }
 
-impl<S, H> State<S, H> {
-    /// Which percentile of the answers is measured, if any.
-    pub(crate) fn percentile(&self) -> Option<f64> {
-        match self.core.config.get().hedge()?.after() {
-            HedgeAfter::Fixed(_) => None,
-            HedgeAfter::Percentile(percentile) => Some(percentile),
-        }
-    }
-}
-
 impl<S: Clone, H> State<S, H> {
     pub(crate) fn new(core: Shared<Core>, spare: S, hooks: H) -> Self {
         State { core, hooks, spare: Mutex::new(spare) }
@@ -74,12 +64,13 @@ impl<S: Clone, H> State<S, H> {
 #[derive(Clone)]
 pub(crate) struct Cache {
     version: u64,
-    config: Arc<RetryConfig>,
     /// Why nothing is ever attempted again, if so.
     off: Option<GaveUp>,
-    hedges: bool,
-    percentile: Option<f64>,
+    hedge: Option<HedgeConfig>,
+    measures: bool,
     attempt_timeout: Option<Duration>,
+    budget: Deposits,
+    hedges: Deposits,
 }
 
 impl Cache {
@@ -88,7 +79,6 @@ impl Cache {
         let version = core.config.version();
         let config = core.config.get();
         core.apply(&config);
-        let hedge = config.hedge().filter(|_| config.max_attempts() > 1);
         let budget = core.budget.config();
         let off = if config.max_attempts() == 1 {
             Some(GaveUp::AttemptsSpent)
@@ -97,17 +87,14 @@ impl Cache {
         } else {
             None
         };
-        let percentile = hedge.and_then(|hedge| match hedge.after() {
-            HedgeAfter::Fixed(_) => None,
-            HedgeAfter::Percentile(percentile) => Some(percentile),
-        });
         Cache {
             version,
             off,
-            hedges: hedge.is_some() && off.is_none(),
-            percentile: percentile.filter(|_| off.is_none()),
+            hedge: config.hedge().copied().filter(|_| off.is_none()),
+            measures: config.percentile().is_some() && off.is_none(),
             attempt_timeout: config.attempt_timeout(),
-            config,
+            budget: core.budget.deposits(),
+            hedges: core.hedges.deposits(),
         }
     }
 
@@ -140,57 +127,87 @@ where
         self.inner.poll_ready(cx).map_err(|error| self.shared.hooks.pass(error))
     }
 
+    #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let (core, hooks) = (&*self.shared.core, &self.shared.hooks);
         self.cache.look(core);
-        let cache = &self.cache;
+        let cache = &mut self.cache;
         let start = hooks.start(&mut request);
         let known = hooks.context(&request);
-        let deadline = known.and_then(|context| context.deadline());
-        let upstream = upstream(known);
-        if deadline.is_some_and(|deadline| deadline <= start) {
+        let (limit, upstream) = (known.and_then(Known::deadline), known.map_or(0, Known::attempt));
+        if limit.is_some_and(|deadline| deadline <= start) {
             // The inner service was readied for this call and will not be called: what it reserved goes back.
             self.inner = self.shared.fresh();
-            return ResponseFuture::new(First::Late, self.shared.lend(), Kept::Not(GaveUp::Deadline), start);
+            return ResponseFuture::late(self.shared.lend(), start);
         }
         core.counts.add(CALLS, 1);
-        core.budget.deposit(start);
-        if cache.hedges {
-            core.hedges.deposit(start);
-        }
-        let mut hedge_after = None;
-        let kept = match cache.off {
-            Some(why) => Kept::Not(why),
-            None if upstream > 0 => Kept::Not(GaveUp::Upstream),
-            None => match hooks.copy(&request) {
-                Some(copy) => {
-                    let (idempotent, hedged) = hooks.may_repeat(&request);
-                    if cache.hedges && hedged {
-                        hedge_after = cache.config.hedge().and_then(|hedge| core.hedge_after(hedge));
-                    }
-                    Kept::Copy { request: copy, deadline, idempotent }
-                }
-                None => {
-                    if core.cannot_copy() {
-                        hooks.observe(RetryEvent::CannotCopy);
-                    }
-                    Kept::Not(GaveUp::CannotCopy)
-                }
+        cache.budget.deposit(start);
+        let why = match cache.off {
+            None if upstream == 0 => match hooks.copy(&request) {
+                Some(copy) => return self.begin(request, Kept::Copy(copy), start, limit),
+                None => cannot_copy::<S, H, Req>(&self.shared),
             },
+            None => GaveUp::Upstream,
+            Some(why) => why,
         };
-        let mut limit = deadline;
+        self.begin(request, Kept::Not(why), start, limit)
+    }
+}
+
+impl<S, H> Retry<S, H> {
+    #[inline(always)]
+    fn begin<Req>(
+        &mut self,
+        mut request: Req,
+        kept: Kept<Req>,
+        start: Instant,
+        mut limit: Option<Instant>,
+    ) -> ResponseFuture<S, Req, H>
+    where
+        S: Service<Req>,
+        H: Fit<Req, S::Response, S::Error>,
+    {
+        let (hooks, cache) = (&self.shared.hooks, &mut self.cache);
         if let Some(timeout) = cache.attempt_timeout {
             let own = start + timeout;
-            limit = Some(deadline.map_or(own, |deadline| deadline.min(own)));
+            limit = Some(limit.map_or(own, |deadline| deadline.min(own)));
             if let Some(context) = hooks.context_mut(&mut request) {
                 context.tighten_deadline(own);
             }
         }
-        let (future, endpoint) = context::picked(|| self.inner.call(request));
-        let mut call = ResponseFuture::new(First::Called { future }, self.shared.lend(), kept, start);
-        call.first_attempt(limit.filter(|_| !hooks.kept_below()), hedge_after, endpoint, cache.percentile);
+        if hooks.kept_below() {
+            limit = None;
+        }
+        let mut due = limit;
+        if let Some(hedge) = &cache.hedge {
+            cache.hedges.deposit(start);
+            if matches!(kept, Kept::Copy(_))
+                && hooks.may_repeat(&request).1
+                && let Some(after) = self.shared.core.hedge_after(hedge)
+            {
+                due = Some(limit.map_or(start + after, |limit| limit.min(start + after)));
+            }
+        }
+        let first = First { start, limit, due, measures: cache.measures, polled: false, endpoint: None };
+        let listen = Listen::new();
+        let mut call = ResponseFuture::new(self.inner.call(request), kept, self.shared.lend(), first);
+        if let Some(endpoint) = listen.heard() {
+            call.heard(endpoint);
+        }
         call
     }
+}
+
+#[cold]
+fn cannot_copy<S, H, Req>(state: &State<S, H>) -> GaveUp
+where
+    S: Service<Req>,
+    H: Fit<Req, S::Response, S::Error>,
+{
+    if state.core.cannot_copy() {
+        state.hooks.observe(RetryEvent::CannotCopy);
+    }
+    GaveUp::CannotCopy
 }
 
 impl<S: Clone, H> Clone for Retry<S, H> {

@@ -8,6 +8,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -91,6 +92,11 @@ impl Budget {
         self.0.earned.add(0, unpack(self.0.size.load(Relaxed)).0);
     }
 
+    /// For one that pays in again and again: see [`Deposits`].
+    pub fn deposits(&self) -> Deposits {
+        Deposits { budget: self.clone(), until: None }
+    }
+
     /// A retry or a hedge is to be made: takes a try out, or says that there is none.
     #[must_use = "without a try there is no retry"]
     pub fn withdraw(&self, now: Instant) -> bool {
@@ -107,6 +113,33 @@ impl Budget {
         // In this order: what is spent was earned before.
         let spent = self.0.spent.load(Relaxed);
         reserve + self.0.earned.total(0).saturating_sub(spent) / TRY
+    }
+}
+
+/// Pays into a [`Budget`], and keeps in mind until when the second is the same: as long as it is, there is
+/// nothing to be done but to add.
+#[derive(Clone, Debug)]
+pub struct Deposits {
+    budget: Budget,
+    until: Option<Instant>,
+}
+
+impl Deposits {
+    /// As [`Budget::deposit`].
+    #[inline]
+    pub fn deposit(&mut self, now: Instant) {
+        if self.until.is_none_or(|until| until <= now) {
+            self.turn(now);
+        }
+        let inner = &self.budget.0;
+        inner.earned.add(0, unpack(inner.size.load(Relaxed)).0);
+    }
+
+    #[cold]
+    fn turn(&mut self, now: Instant) {
+        let inner = &self.budget.0;
+        let second = inner.turn(now);
+        self.until = inner.base.get().map(|base| *base + Duration::from_secs(second + 1));
     }
 }
 

@@ -4,4 +4,4 @@ mod config;
 mod counter;
 
 pub use config::{BudgetConfig, InvalidBudget};
-pub use counter::Budget;
+pub use counter::{Budget, Deposits};

@@ -8,7 +8,7 @@ pub(crate) use current::with_current;
 pub use current::{
     Entered, InContext, Scope, background, enter, in_server, last, report_missing, scope, spawn,
 };
-pub use picked::{pick, picked};
+pub use picked::{Listen, pick};
 pub use trace::{SpanId, TraceContext, TraceId};
 
 use crate::Mode;
