@@ -50,6 +50,8 @@
 //! # }
 //! ```
 
+mod adapt;
+mod admission;
 mod concurrency;
 mod event;
 mod gate;
@@ -57,6 +59,11 @@ mod rate;
 mod refuse;
 mod sync;
 
+pub use adapt::{Adapt, AdaptiveConfig, Aimd, Gradient, InvalidAdaptive, Window};
+pub use admission::{
+    Admission, AdmissionConfig, AdmissionHandle, AdmissionLayer, AnyAnswer, InvalidAdmission, LimitBy,
+    ResponseFuture as AdmissionFuture,
+};
 pub use concurrency::{
     ConcurrencyConfig, ConcurrencyHandle, ConcurrencyLimit, ConcurrencyLimitLayer, InvalidConcurrency,
     QueueOrder, ResponseFuture as ConcurrencyLimitFuture, WhenFull,

@@ -6,10 +6,11 @@ use std::{convert::Infallible, hash::Hash, time::Duration};
 use tower::layer::Layer;
 use towpath_core::{Answer, Error, FromContext, Request, Response};
 use towpath_limit::{
-    ConcurrencyConfig, ConcurrencyLimit, ConcurrencyLimitFuture, ConcurrencyLimitLayer, KeyHasher,
-    QueueOrder, RateConfig, RateLimit, RateLimitFuture, RateLimitLayer, WhenFull,
+    Admission, AdmissionConfig, AdmissionFuture, AdmissionLayer, AnyAnswer, ConcurrencyConfig,
+    ConcurrencyLimit, ConcurrencyLimitFuture, ConcurrencyLimitLayer, KeyHasher, LimitBy, QueueOrder,
+    RateConfig, RateLimit, RateLimitFuture, RateLimitLayer, WhenFull,
 };
-use towpath_testing::{Contract, assert_send, assert_sync, assert_unpin};
+use towpath_testing::{Contract, assert_send, assert_sync, assert_unpin, contract::Rule};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -57,6 +58,26 @@ fn the_rate_limit() {
     Contract::new(move || RateLimitLayer::new(waits)).recovers_within(2 * SECOND).verify();
 }
 
+fn admission(limit: u32) -> AdmissionConfig {
+    AdmissionConfig::try_new(LimitBy::Fixed(limit)).unwrap()
+}
+
+#[test]
+fn the_admission() {
+    for limit in [1, 3] {
+        let waits = admission(limit).with_delay(SECOND, SECOND).unwrap();
+        for config in [waits, admission(limit), admission(limit).with_queue(0).unwrap()] {
+            let layer = move || AdmissionLayer::new(config);
+            Contract::new(layer).limits_to(limit as usize).verify();
+            Contract::new(move || layer().honour_context()).limits_to(limit as usize).verify();
+        }
+    }
+    // What it finds out changes with time: as new is one that was not called.
+    Contract::new(|| AdmissionLayer::new(AdmissionConfig::default()).honour_context())
+        .without(Rule::PermitsComeBack, "the limit is another one after 10 000 calls")
+        .verify();
+}
+
 #[test]
 fn foreign_requests_and_an_error_type_that_stays() {
     let layer = || {
@@ -78,6 +99,7 @@ fn with_a_limit_below_and_above() {
         let wide = move || ConcurrencyLimitLayer::new(config(3, when_full));
         Contract::new(move || (wide(), narrow())).limits_to(2).verify();
         Contract::new(move || (narrow(), wide())).limits_to(2).verify();
+        Contract::new(move || (AdmissionLayer::new(admission(3)), narrow())).limits_to(2).verify();
     }
 }
 
@@ -92,7 +114,11 @@ fn the_auto_traits() {
     assert_sync::<RateLimit<Inner>>();
     assert_send::<RateLimitFuture<Inner, Request, (), ()>>();
     assert_sync::<ConcurrencyLimitLayer<FromContext>>();
+    assert_send::<Admission<Inner>>();
+    assert_sync::<Admission<Inner>>();
+    assert_send::<AdmissionFuture<Inner, Request, (), AnyAnswer, (), ()>>();
     fn is_layer<L: Layer<Inner>>() {}
     is_layer::<ConcurrencyLimitLayer>();
     is_layer::<RateLimitLayer>();
+    is_layer::<AdmissionLayer>();
 }

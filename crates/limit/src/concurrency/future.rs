@@ -3,7 +3,7 @@
 use super::state::State as Core;
 use crate::{
     LimitEvent, Refusal,
-    gate::{Place, Wait},
+    gate::{Entry, Left, Place},
     refuse::Patience,
 };
 use pin_project_lite::pin_project;
@@ -16,6 +16,8 @@ use std::{
 };
 use tower_service::Service;
 use towpath_core::{Clock, Error, Loan, Observe, OnReject};
+
+type Waits<S, Request, R, O> = Box<Entry<S, Request, Loan<Core<R, O>>>>;
 
 pin_project! {
     /// A call of a [`ConcurrencyLimit`](super::ConcurrencyLimit): its answer, or what stands for it.
@@ -37,28 +39,13 @@ pin_project! {
     enum State<S, Request, F, R, O> {
         // It was refused when it came.
         Refused { error: Option<Error>, loan: Loan<Core<R, O>> },
-        // It waits for room. A box: most calls do not, and their futures stay small.
-        Waiting { waiting: Option<Box<Waiting<S, Request, R, O>>> },
-        // It has room, and a clone of the inner service is being readied.
-        Readying { readying: Option<Box<Readying<S, Request, R, O>>> },
+        // It waits for room, then for the inner service. A box: most calls do not, and their futures stay small.
+        Waiting { entry: Option<Waits<S, Request, R, O>>, patience: Patience },
         // The inner service was called.
         Called { #[pin] future: F, place: Place<Loan<Core<R, O>>> },
         // It was answered.
         Over,
     }
-}
-
-struct Waiting<S, Request, R, O> {
-    inner: S,
-    request: Request,
-    wait: Wait<Loan<Core<R, O>>>,
-    patience: Patience,
-}
-
-struct Readying<S, Request, R, O> {
-    inner: S,
-    request: Request,
-    place: Place<Loan<Core<R, O>>>,
 }
 
 impl<S, Request, R, O> ResponseFuture<S, Request, R, O>
@@ -70,14 +57,8 @@ where
         ResponseFuture { state: State::Called { future, place } }
     }
 
-    pub(super) fn waiting(
-        inner: S,
-        request: Request,
-        wait: Wait<Loan<Core<R, O>>>,
-        patience: Patience,
-    ) -> Self {
-        let waiting = Some(Box::new(Waiting { inner, request, wait, patience }));
-        ResponseFuture { state: State::Waiting { waiting } }
+    pub(super) fn waiting(entry: Waits<S, Request, R, O>, patience: Patience) -> Self {
+        ResponseFuture { state: State::Waiting { entry: Some(entry), patience } }
     }
 
     pub(super) fn refused(why: Refusal, waited: Duration, loan: Loan<Core<R, O>>) -> Self
@@ -115,44 +96,27 @@ where
                     this.state.set(State::Over);
                     return Poll::Ready(outcome);
                 }
-                // Waiting -> Readying, when its turn has come; Refused, when it gives up
-                StateProj::Waiting { waiting } => {
-                    let Some(waits) = waiting else { return Poll::Pending };
-                    let outcome = ready!(waits.wait.poll(cx));
-                    let Some(waits) = waiting.take() else { return Poll::Pending };
-                    let Waiting { inner, request, wait, patience } = *waits;
-                    match outcome {
+                // Waiting -> Called; Over, when it gives up or the inner service fails
+                StateProj::Waiting { entry, patience } => {
+                    let Some(waits) = entry else { return Poll::Pending };
+                    let outcome = ready!(waits.poll(cx));
+                    let Some(waits) = entry.take() else { return Poll::Pending };
+                    let outcome = match outcome {
                         Ok(()) => {
-                            let readying =
-                                Some(Box::new(Readying { inner, request, place: wait.into_place() }));
-                            this.state.set(State::Readying { readying });
-                        }
-                        Err(gave_up) => {
-                            let waited = Clock::now().saturating_duration_since(wait.since());
-                            let error = refuse(patience.refusal(gave_up), waited, wait.owner());
-                            let outcome = wait.owner().reject.reject(error);
-                            this.state.set(State::Over);
-                            return Poll::Ready(outcome);
-                        }
-                    }
-                }
-                // Readying -> Called; Over, if the inner service fails
-                StateProj::Readying { readying } => {
-                    let Some(ready) = readying else { return Poll::Pending };
-                    let outcome = ready!(ready.inner.poll_ready(cx));
-                    let Some(ready) = readying.take() else { return Poll::Pending };
-                    let Readying { mut inner, request, place } = *ready;
-                    match outcome {
-                        Ok(()) => {
+                            let (mut inner, request, place) = waits.into_parts();
                             let future = inner.call(request);
                             this.state.set(State::Called { future, place });
+                            continue;
                         }
-                        Err(error) => {
-                            let outcome = Err(place.owner().reject.pass(error));
-                            this.state.set(State::Over);
-                            return Poll::Ready(outcome);
+                        Err(Left::GaveUp(gave_up)) => {
+                            let waited = Clock::now().saturating_duration_since(waits.since());
+                            let error = refuse(patience.refusal(gave_up), waited, waits.owner());
+                            waits.owner().reject.reject(error)
                         }
-                    }
+                        Err(Left::Inner(error)) => Err(waits.owner().reject.pass(error)),
+                    };
+                    this.state.set(State::Over);
+                    return Poll::Ready(outcome);
                 }
                 // Refused -> Over
                 StateProj::Refused { error, loan } => {
@@ -175,7 +139,6 @@ where
         let state = match self.state {
             State::Refused { .. } => "refused",
             State::Waiting { .. } => "waiting",
-            State::Readying { .. } => "readying",
             State::Called { .. } => "called",
             State::Over => "over",
         };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     LimitEvent, Refusal,
-    gate::{Line, Order, Place, Wait},
+    gate::{Entry, Line, Order, Place},
     refuse::Patience,
 };
 use std::{
@@ -140,15 +140,16 @@ impl<S, I, R, O> ConcurrencyLimit<S, I, R, O> {
         let Some(patience) = Patience::new(now, most, deadline) else {
             return ResponseFuture::refused(Refusal::Late, Duration::ZERO, loan);
         };
-        let Ok(wait) = Wait::join(self.place.owner().lend(), RANK, line, now, patience.until) else {
-            return ResponseFuture::refused(Refusal::Full, Duration::ZERO, loan);
-        };
         // A reading of the clock that was left in the request is old by the time it is passed on.
         if let Some(context) = self.info.context_mut(&mut request) {
             context.set_stamp(None);
         }
+        let (owner, until) = (self.place.owner().lend(), patience.until);
+        let Ok(entry) = Entry::join(self.inner.clone(), request, owner, RANK, line, now, until) else {
+            return ResponseFuture::refused(Refusal::Full, Duration::ZERO, loan);
+        };
         loan.observe.observe(&LimitEvent::Queued { waiting: loan.core.gate().waiting() });
-        ResponseFuture::waiting(self.inner.clone(), request, wait, patience)
+        ResponseFuture::waiting(entry, patience)
     }
 }
 
