@@ -8,6 +8,9 @@ const PROBE_AFTER: [u32; 2] = [8, 64];
 /// How far the limit is lowered to find out; and how far where nothing is known yet.
 const STEP: f64 = 0.7;
 const FIRST_STEP: f64 = 0.5;
+/// How far down a limit has to be until calls must have become faster, if there is a queue; those that came before
+/// are still among them.
+const FAR: f64 = 0.6;
 /// A mean of calls that differ is a matter of luck: what is this close is the same.
 const SAME: f64 = 0.15;
 
@@ -29,10 +32,18 @@ pub(super) struct Baseline {
     measure_after: u32,
     /// Whether it was not known when it was begun to be measured.
     is_first: bool,
-    /// Latency and limit when calls became too slow.
-    slow: Option<(f64, f64)>,
+    slow: Option<Slow>,
     /// The most calls a second, of late.
     throughput: f64,
+}
+
+/// When calls became too slow.
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    latency: f64,
+    limit: f64,
+    /// The limit is far below that by now.
+    is_far: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,11 +107,16 @@ impl Baseline {
             return if self.age < 2 { Next::Try(limit) } else { self.try_less(latency, limit, min) };
         };
         if latency > known * tolerance {
-            // More than enough is known of the way down if calls become no faster on it: the service is slower now.
-            let (before, at) = *self.slow.get_or_insert((latency, limit));
-            if limit <= at * STEP || limit <= min {
-                self.slow = Some((latency, limit));
-                if latency >= before * (1.0 - SAME) {
+            // A queue that still grows says nothing yet.
+            let new = Slow { latency, limit, is_far: false };
+            let slow = self.slow.filter(|slow| latency <= slow.latency).unwrap_or(new);
+            let is_far = limit <= slow.limit * FAR || limit <= min;
+            self.slow = Some(Slow { is_far, ..slow });
+            // Far enough down, also when the calls of this window began: if they are no faster, there is no queue, and the
+            // service is slower now.
+            if is_far && slow.is_far {
+                self.slow = Some(new);
+                if latency >= slow.latency * (1.0 - SAME) {
                     self.slow = None;
                     self.known = Some(latency);
                 }
@@ -125,7 +141,7 @@ impl Baseline {
         self.age = 0;
         self.slow = None;
         let step = if self.is_first { FIRST_STEP } else { STEP };
-        let less = (limit * step).floor().max(min);
+        let less = (limit * step).round().max(min);
         if less >= limit {
             // There is no less.
             self.probe = None;
@@ -143,8 +159,10 @@ impl Baseline {
             return Next::Try(limit);
         }
         let known = self.or(latency);
-        let became_faster = latency < probe.before * (1.0 - SAME);
-        let is_known = !self.is_first && (latency - known).abs() <= known * SAME;
+        // Below what is known by less than for others: a baseline that is too high settles where it is confirmed.
+        let is_known =
+            !self.is_first && latency > known * (1.0 - SAME / 2.0) && latency < known * (1.0 + SAME);
+        let became_faster = latency < probe.before * (1.0 - SAME) || latency < known * (1.0 - SAME / 2.0);
         let as_many = window.throughput() > self.throughput * (1.0 - SAME);
         if became_faster && as_many && !is_known && window.saturated && limit > min {
             return self.try_less(latency, limit, min);

@@ -9,7 +9,7 @@ use std::fmt;
 /// use towpath_limit::AdaptiveConfig;
 /// let config: AdaptiveConfig = serde_json::from_str(r#"{"max": 200, "tolerance": 1.5}"#)?;
 /// assert_eq!((config.min(), config.max(), config.initial(), config.tolerance()), (1, 200, 20, 1.5));
-/// assert!(serde_json::from_str::<AdaptiveConfig>(r#"{"max": 1}"#).is_err());
+/// assert!(serde_json::from_str::<AdaptiveConfig>(r#"{"tolerance": 1}"#).is_err());
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,7 +85,8 @@ impl AdaptiveConfig {
         self.max
     }
 
-    /// The first limit.
+    /// The first limit. A small service that may be overloaded as it starts had better be told its size: with 20 calls
+    /// let in, one of two workers is late until it has found out.
     pub const fn initial(&self) -> u32 {
         self.initial
     }

@@ -15,7 +15,7 @@ use super::{
 pub struct Gradient(Limiter);
 
 /// The limit grows by a step while calls are fast enough and more are wanted, and shrinks by a tenth when they are too
-/// slow or dropped: additive increase, multiplicative decrease (Chiu and Jain, 1989). What is too slow is found out as
+/// slow or dropped (by four where they are more than twice as slow as that): additive increase, multiplicative decrease (Chiu and Jain, 1989). What is too slow is found out as
 /// for [`Gradient`].
 #[derive(Clone, Debug)]
 pub struct Aimd(Limiter);
@@ -67,8 +67,10 @@ impl Adapt for Aimd {
     fn adapt(&mut self, window: &Window) -> u32 {
         let tolerance = self.0.config.tolerance();
         self.0.after(window, |limit, base, window| {
-            if window.dropped > 0 || window.latency.as_secs_f64() > base * (tolerance + 0.1) {
-                return used(limit, window).max(limit * 0.5) * 0.9;
+            let slow = window.latency.as_secs_f64() / (base * (tolerance + 0.1));
+            if window.dropped > 0 || slow > 1.0 {
+                // A tenth at a time takes for ever where there is far to go.
+                return used(limit, window).max(limit * 0.5) * if slow > 2.0 { 0.6 } else { 0.9 };
             }
             if window.saturated { limit + headroom(limit) } else { limit }
         })
