@@ -195,11 +195,18 @@ impl Context {
     /// reading, idempotency and its key, the affinity key, the credential, and the endpoints tried.
     #[inline]
     pub fn inherit() -> Self {
-        if current::has_legacy() { Self::inherited() } else { Self::new() }
+        // Filled in where it is, and seldom: two contexts of which one is taken are copied in pieces that are not
+        // those in which they were written.
+        let mut context = Self::new();
+        if current::has_legacy() {
+            context.fill_in();
+        }
+        context
     }
 
-    fn inherited() -> Self {
-        current::with_current(Context::child).unwrap_or_default()
+    #[inline(never)]
+    fn fill_in(&mut self) {
+        *self = current::with_current(Context::child).unwrap_or_default();
     }
 
     /// What a call below this one inherits: see [`Context::inherit`].
