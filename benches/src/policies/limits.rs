@@ -64,7 +64,7 @@ mod tests {
     fn the_committed_file_is_understood() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies.toml");
         let limits = Limits::read(&path, &all()).unwrap();
-        assert!(limits.0.values().all(|limit| limit.allocations < 1.0));
+        assert!(limits.0.values().all(|limit| limit.allocations <= 1.0));
         let refused = Limits::read(&path, &all()[..1]).unwrap_err();
         assert!(refused.to_string().contains("there is no row"), "{refused}");
     }

@@ -1,14 +1,20 @@
-//! Ours, as a user stacks them; observed by nobody.
+//! Ours, as a user stacks them over our requests; observed by nobody.
 
 use super::{
     By, Policy,
-    subject::{Immediate, clones},
+    subject::{Callers, Immediate, clones, clones_with},
 };
 use crate::Failure;
+use bytes::Bytes;
 use std::time::Duration;
 use tower::Layer;
+use towpath_auth::{AttachLayer, StaticTokens, Token, TokensConfig, VerifyLayer};
 use towpath_breaker::{BreakerConfig, BreakerLayer};
+use towpath_core::{DefaultClassify, FromContext, Identity, Response};
+use towpath_dedupe::{DedupeConfig, DedupeLayer};
+use towpath_fallback::FallbackLayer;
 use towpath_limit::{ConcurrencyConfig, ConcurrencyLimitLayer, RateConfig, RateLimitLayer};
+use towpath_retry::{RetryConfig, RetryLayer};
 use towpath_timeout::{DeadlineLayer, TimeoutConfig, TimeoutLayer};
 
 const INNER: Immediate = Immediate::new();
@@ -24,21 +30,55 @@ pub(super) fn policies() -> Vec<Policy> {
         Policy { layer: "baseline", by: By::Baseline, note: "", start: || Ok(clones(INNER)) },
         ours("deadline", "", || Ok(clones(DeadlineLayer::new(limit()?).layer(INNER)))),
         ours("timeout", "", || Ok(clones(TimeoutLayer::new(limit()?).layer(INNER)))),
+        ours("retry", "", || Ok(clones(retry().layer(INNER)))),
         ours("breaker", "", || Ok(clones(BreakerLayer::new(BreakerConfig::default()).layer(INNER)))),
         ours("breaker", "of each method", || {
             Ok(clones(BreakerLayer::new(BreakerConfig::prompt()).per_method().honour_context().layer(INNER)))
         }),
-        ours("concurrency limit", "", || {
-            Ok(clones(ConcurrencyLimitLayer::new(ConcurrencyConfig::try_new(MANY)?).layer(INNER)))
+        ours("concurrency limit", "", || Ok(clones(concurrency()?.layer(INNER)))),
+        ours("rate limit", "", || {
+            let rate = RateConfig::try_new(PER_MS, Duration::from_millis(1))?.with_burst(PER_MS)?;
+            Ok(clones(RateLimitLayer::new(rate).layer(INNER)))
         }),
-        ours("rate limit", "", || Ok(clones(RateLimitLayer::new(rate()?).layer(INNER)))),
+        ours("fallback", "", || Ok(clones(FallbackLayer::value(Response::new(Bytes::new())).layer(INNER)))),
+        ours("auth", "attached", || Ok(clones(AttachLayer::new(token()?).layer(INNER)))),
+        ours("auth", "attached and verified", || {
+            let tokens = StaticTokens::new(TokensConfig::new().with(&token()?, Identity::new("caller"))?);
+            Ok(clones(AttachLayer::new(token()?).layer(VerifyLayer::new(tokens).layer(INNER))))
+        }),
+        ours("dedupe", "calls without a key", || {
+            Ok(clones(DedupeLayer::new(DedupeConfig::default()).layer(INNER)))
+        }),
+        ours("all stacked", "", || stack(Bytes::new())),
+        // Of which each clone is counted.
+        ours("all stacked, a body of 64 B", "", || stack(Bytes::from(vec![7; 64]).clone())),
     ]
-}
-
-fn rate() -> Result<RateConfig, Failure> {
-    Ok(RateConfig::try_new(PER_MS, Duration::from_millis(1))?.with_burst(PER_MS)?)
 }
 
 fn limit() -> Result<TimeoutConfig, Failure> {
     Ok(TimeoutConfig::try_new(SECOND)?)
+}
+
+fn retry() -> RetryLayer<(), DefaultClassify, FromContext> {
+    RetryLayer::new(RetryConfig::default()).honour_context()
+}
+
+fn concurrency() -> Result<ConcurrencyLimitLayer, Failure> {
+    Ok(ConcurrencyLimitLayer::new(ConcurrencyConfig::try_new(MANY)?))
+}
+
+fn token() -> Result<Token, Failure> {
+    Ok("correct-horse-battery".parse()?)
+}
+
+/// In the order in which a client has them. What waits below a deadline of the stack keeps it itself.
+fn stack(body: Bytes) -> Result<Callers, Failure> {
+    let endpoint_breaker = BreakerLayer::new(BreakerConfig::default()).honour_context().layer(INNER);
+    let limit = concurrency()?.honour_context().layer(endpoint_breaker);
+    let retry = retry().inner_keeps_deadlines().layer(limit);
+    let method_breaker =
+        BreakerLayer::new(BreakerConfig::prompt()).per_method().honour_context().layer(retry);
+    let deadline = DeadlineLayer::new(self::limit()?).layer(method_breaker);
+    let fallback = FallbackLayer::value(Response::new(Bytes::new())).layer(deadline);
+    Ok(clones_with(fallback, body))
 }
