@@ -48,11 +48,13 @@
 mod channel;
 mod client;
 mod cores;
+pub mod policies;
 mod server;
 
 pub use channel::{Channel, ChannelFuture, ClientState};
 pub use client::{Accepted, CallError, CallRequest, Client, ClientBuilder, ClientFuture, Reply};
 pub use cores::Cores;
+pub use policies::{ClientPolicies, ServerPolicies};
 pub use server::{Server, ServerBuilder};
 
 pub use towpath_core::{
@@ -79,5 +81,7 @@ pub use towpath_auth as auth;
 pub use towpath_breaker as breaker;
 pub use towpath_codec as codec;
 pub use towpath_dedupe as dedupe;
+pub use towpath_limit as limit;
+pub use towpath_retry as retry;
 pub use towpath_timeout as timeout;
 pub use towpath_transport as transport;

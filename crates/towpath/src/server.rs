@@ -1,5 +1,6 @@
 //! The answering side.
 
+use crate::policies::ServerStack;
 use std::{fmt, io, net::SocketAddr};
 use tower_layer::{Identity, Layer, Stack};
 use towpath_transport::{Address, BindOptions, BindTo, Listener, Serve, Server as Transport, ServerConfig};
@@ -98,6 +99,12 @@ impl<L> ServerBuilder<L> {
     pub fn layer<M>(self, layer: M) -> ServerBuilder<Stack<M, L>> {
         let ServerBuilder { config, options, peers, layer: outer } = self;
         ServerBuilder { config, options, peers, layer: Stack::new(layer, outer) }
+    }
+
+    /// Puts the usual policies around what is served: admission, limits. As a [layer](Self::layer), in its place
+    /// among the others.
+    pub fn policies(self, policies: impl Into<ServerStack>) -> ServerBuilder<Stack<ServerStack, L>> {
+        self.layer(policies.into())
     }
 
     /// How to listen: the permissions of a Unix socket, a port that several processes share, a listener that is

@@ -4,7 +4,10 @@ use super::{
     erased::erase,
     handle::{Client, Inner},
 };
-use crate::channel::{Channel, Connector, Target};
+use crate::{
+    channel::{Channel, Connector, Target},
+    policies::ClientStack,
+};
 use std::{fmt, future::Future, time::Duration};
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
@@ -194,6 +197,25 @@ impl<L> ClientBuilder<L> {
         let ClientBuilder { config, timeout, backoff, connector, idempotent, layer: outer } = self;
         let layer = Stack::new(layer, outer);
         ClientBuilder { config, timeout, backoff, connector, idempotent, layer }
+    }
+
+    /// Puts the usual policies around the connection: a breaker for each method, retry, limits. As a
+    /// [layer](Self::layer), in its place among the others.
+    ///
+    /// ```
+    /// use towpath::{Client, ClientPolicies};
+    ///
+    /// # fn main() -> Result<(), towpath::Error> {
+    /// let client = Client::builder()
+    ///     .idempotent("UserService.Get*")
+    ///     .policies(ClientPolicies::default())
+    ///     .connect_lazy("mcp://127.0.0.1:8080")?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn policies(self, policies: impl Into<ClientStack>) -> ClientBuilder<Stack<ClientStack, L>> {
+        self.layer(policies.into())
     }
 
     /// Connects.

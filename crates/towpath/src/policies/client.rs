@@ -1,0 +1,165 @@
+//! What a client does about failure.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use tower::util::{Either, MapErr};
+use tower_layer::Layer;
+use tower_service::Service;
+use towpath_breaker::{BreakerConfig, BreakerLayer, Breakers, ByMethod};
+use towpath_core::{BoxError, DefaultClassify, FromContext, Request};
+use towpath_limit::{
+    AdmissionConfig, AdmissionHandle, AdmissionLayer, ConcurrencyConfig, ConcurrencyHandle,
+    ConcurrencyLimitLayer, RateConfig, RateHandle, RateLimitLayer,
+};
+use towpath_retry::{ByClone, RetryConfig, RetryHandle, RetryLayer};
+
+/// What a client does about failure, as plain values: see the [module](super) for what stands where.
+///
+/// What is `None` is left out. By default there are the breaker of each method and retry, in their own defaults; in a
+/// file, what is not named has its default, and `null` leaves a policy out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ClientPolicies {
+    /// How many calls are let in, by priority.
+    pub admission: Option<AdmissionConfig>,
+    /// A breaker for each method.
+    pub breaker: Option<BreakerConfig>,
+    /// All attempts of a call.
+    pub retry: Option<RetryConfig>,
+    /// How many attempts are under way.
+    pub concurrency: Option<ConcurrencyConfig>,
+    /// How many attempts in how long.
+    pub rate: Option<RateConfig>,
+}
+
+impl Default for ClientPolicies {
+    /// [`BreakerConfig::prompt`] and [`RetryConfig::default`]. The others depend on the service that is called.
+    fn default() -> Self {
+        ClientPolicies {
+            breaker: Some(BreakerConfig::prompt()),
+            retry: Some(RetryConfig::default()),
+            ..ClientPolicies::none()
+        }
+    }
+}
+
+impl ClientPolicies {
+    /// None of them.
+    pub fn none() -> Self {
+        ClientPolicies { admission: None, breaker: None, retry: None, concurrency: None, rate: None }
+    }
+
+    /// Puts them together.
+    pub fn stack(self) -> ClientStack {
+        self.stack_with(DefaultClassify::new())
+    }
+
+    /// Puts them together, with an idea of failure that knows the codes of the services that are called
+    /// ([`DefaultClassify::declare`]).
+    pub fn stack_with(self, classify: DefaultClassify) -> ClientStack {
+        let ClientPolicies { admission, breaker, retry, concurrency, rate } = self;
+        let (of_admission, of_breaker) = (classify.clone(), classify.clone());
+        ClientStack {
+            admission: admission
+                .map(|config| AdmissionLayer::new(config).honour_context().classify(of_admission)),
+            breaker: breaker
+                .map(|config| BreakerLayer::new(config).per_method().honour_context().classify(of_breaker)),
+            retry: retry.map(|config| {
+                RetryLayer::new(config).honour_context().classify(classify).inner_keeps_deadlines()
+            }),
+            concurrency: concurrency.map(|config| ConcurrencyLimitLayer::new(config).honour_context()),
+            rate: rate.map(|config| RateLimitLayer::new(config).honour_context()),
+        }
+    }
+}
+
+type Admission = AdmissionLayer<FromContext, DefaultClassify>;
+type MethodBreaker = BreakerLayer<ByMethod, DefaultClassify, FromContext>;
+type Attempts = RetryLayer<(), DefaultClassify, FromContext, ByClone>;
+type Concurrency = ConcurrencyLimitLayer<FromContext>;
+type Rate = RateLimitLayer<(), FromContext>;
+
+/// A layer that may be left out.
+type Maybe<L, S> = Either<<L as Layer<S>>::Service, S>;
+
+type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
+
+/// A service with a client's policies around it.
+pub type Policed<S> =
+    Maybe<Admission, Maybe<MethodBreaker, Maybe<Attempts, Maybe<Concurrency, Maybe<Rate, Boxed<S>>>>>>;
+
+/// A client's policies, put together: a layer. The services that it makes share all state.
+///
+/// The service below has to keep the deadline in each request's context, as a connection does; in front of one that
+/// does not, put a [`TimeoutLayer`](crate::timeout::TimeoutLayer).
+#[derive(Clone)]
+pub struct ClientStack {
+    admission: Option<Admission>,
+    breaker: Option<MethodBreaker>,
+    retry: Option<Attempts>,
+    concurrency: Option<Concurrency>,
+    rate: Option<Rate>,
+}
+
+/// What can be seen of a client's policies, and changed, while they run; each is there if the policy is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientHandles {
+    /// How many calls are let in.
+    pub admission: Option<AdmissionHandle>,
+    /// The breakers of all methods.
+    pub breakers: Option<Breakers>,
+    /// Budget, counts, config.
+    pub retry: Option<RetryHandle>,
+    /// Attempts under way.
+    pub concurrency: Option<ConcurrencyHandle>,
+    /// Attempts in a time.
+    pub rate: Option<RateHandle>,
+}
+
+impl ClientStack {
+    /// What can be seen and changed while they run.
+    pub fn handles(&self) -> ClientHandles {
+        ClientHandles {
+            admission: self.admission.as_ref().map(Admission::handle),
+            breakers: self.breaker.as_ref().map(MethodBreaker::handle),
+            retry: self.retry.as_ref().map(Attempts::handle),
+            concurrency: self.concurrency.as_ref().map(Concurrency::handle),
+            rate: self.rate.as_ref().map(Rate::handle),
+        }
+    }
+}
+
+impl From<ClientPolicies> for ClientStack {
+    fn from(policies: ClientPolicies) -> Self {
+        policies.stack()
+    }
+}
+
+pub(super) fn maybe<L: Layer<S>, S>(layer: Option<&L>, inner: S) -> Maybe<L, S> {
+    match layer {
+        Some(layer) => Either::Left(layer.layer(inner)),
+        None => Either::Right(inner),
+    }
+}
+
+impl<S> Layer<S> for ClientStack
+where
+    S: Service<Request> + Clone,
+    S::Error: Into<BoxError>,
+{
+    type Service = Policed<S>;
+
+    fn layer(&self, inner: S) -> Policed<S> {
+        let inner = MapErr::new(inner, Into::into as fn(S::Error) -> BoxError);
+        let attempt = maybe(self.concurrency.as_ref(), maybe(self.rate.as_ref(), inner));
+        maybe(self.admission.as_ref(), maybe(self.breaker.as_ref(), maybe(self.retry.as_ref(), attempt)))
+    }
+}
+
+impl fmt::Debug for ClientStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientStack").field("handles", &self.handles()).finish()
+    }
+}

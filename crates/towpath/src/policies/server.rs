@@ -1,0 +1,121 @@
+//! What a server does about too much work, and about the same work twice.
+
+use super::client::maybe;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use tower::util::{Either, MapErr};
+use tower_layer::Layer;
+use tower_service::Service;
+use towpath_core::{BoxError, DefaultClassify, FromContext, Request};
+use towpath_limit::{
+    AdmissionConfig, AdmissionHandle, AdmissionLayer, RateConfig, RateHandle, RateLimitLayer,
+};
+use towpath_timeout::{EnoughTimeConfig, EnoughTimeHandle, EnoughTimeLayer};
+
+/// What a server does about too much work, and about work that comes too late, as plain values: see the
+/// [module](super) for what stands where.
+///
+/// What is `None` is left out. By default there is admission alone: it lets in what the service can take, finds
+/// out how much that is, and refuses the rest (MCP-W-103) before anything is done for it, the lowest priority first. In
+/// a file, what is not named has its default, and `null` leaves a policy out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ServerPolicies {
+    /// How many calls are let in, by priority.
+    pub admission: Option<AdmissionConfig>,
+    /// How many calls in how long, whoever makes them.
+    pub rate: Option<RateConfig>,
+    /// Which calls have too little time left to be begun.
+    pub enough_time: Option<EnoughTimeConfig>,
+}
+
+impl Default for ServerPolicies {
+    /// [`AdmissionConfig::default`].
+    fn default() -> Self {
+        ServerPolicies { admission: Some(AdmissionConfig::default()), ..ServerPolicies::none() }
+    }
+}
+
+impl ServerPolicies {
+    /// None of them.
+    pub fn none() -> Self {
+        ServerPolicies { admission: None, rate: None, enough_time: None }
+    }
+
+    /// Puts them together.
+    pub fn stack(self) -> ServerStack {
+        let ServerPolicies { admission, rate, enough_time } = self;
+        ServerStack {
+            admission: admission
+                .map(|config| AdmissionLayer::new(config).honour_context().classify(DefaultClassify::new())),
+            rate: rate.map(|config| RateLimitLayer::new(config).honour_context()),
+            enough_time: enough_time.map(EnoughTimeLayer::new),
+        }
+    }
+}
+
+type Admission = AdmissionLayer<FromContext, DefaultClassify>;
+type Rate = RateLimitLayer<(), FromContext>;
+type Maybe<L, S> = Either<<L as Layer<S>>::Service, S>;
+type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
+
+/// A service with a server's policies around it.
+pub type Guarded<S> = Maybe<Admission, Maybe<Rate, Maybe<EnoughTimeLayer, Boxed<S>>>>;
+
+/// A server's policies, put together: a layer. The services that it makes share all state.
+#[derive(Clone)]
+pub struct ServerStack {
+    admission: Option<Admission>,
+    rate: Option<Rate>,
+    enough_time: Option<EnoughTimeLayer>,
+}
+
+/// What can be seen of a server's policies, and changed, while they run; each is there if the policy is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerHandles {
+    /// How many calls are let in.
+    pub admission: Option<AdmissionHandle>,
+    /// Calls in a time.
+    pub rate: Option<RateHandle>,
+    /// What was refused because it had too little time.
+    pub enough_time: Option<EnoughTimeHandle>,
+}
+
+impl ServerStack {
+    /// What can be seen and changed while they run.
+    pub fn handles(&self) -> ServerHandles {
+        ServerHandles {
+            admission: self.admission.as_ref().map(Admission::handle),
+            rate: self.rate.as_ref().map(Rate::handle),
+            enough_time: self.enough_time.as_ref().map(EnoughTimeLayer::handle),
+        }
+    }
+}
+
+impl From<ServerPolicies> for ServerStack {
+    fn from(policies: ServerPolicies) -> Self {
+        policies.stack()
+    }
+}
+
+impl<S> Layer<S> for ServerStack
+where
+    S: Service<Request>,
+    S::Error: Into<BoxError>,
+{
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        let inner = MapErr::new(inner, Into::into as fn(S::Error) -> BoxError);
+        let inner = maybe(self.rate.as_ref(), maybe(self.enough_time.as_ref(), inner));
+        maybe(self.admission.as_ref(), inner)
+    }
+}
+
+impl fmt::Debug for ServerStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerStack").field("handles", &self.handles()).finish()
+    }
+}
