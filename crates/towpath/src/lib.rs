@@ -81,6 +81,7 @@ pub use towpath_auth as auth;
 pub use towpath_breaker as breaker;
 pub use towpath_codec as codec;
 pub use towpath_dedupe as dedupe;
+pub use towpath_fallback as fallback;
 pub use towpath_limit as limit;
 pub use towpath_retry as retry;
 pub use towpath_timeout as timeout;

@@ -14,8 +14,10 @@
 //! | | **once per attempt** | |
 //! | [concurrency](crate::limit::ConcurrencyLimitLayer), [rate](crate::limit::RateLimitLayer) | limits of what goes out | a call that waits for its next attempt holds none of it |
 //!
-//! and a server's through [admission](crate::limit::AdmissionLayer), [rate](crate::limit::RateLimitLayer) and
-//! [enough time](crate::timeout::EnoughTimeLayer).
+//! and a server's through [admission](crate::limit::AdmissionLayer), [rate](crate::limit::RateLimitLayer),
+//! [enough time](crate::timeout::EnoughTimeLayer) and [dedupe](crate::dedupe::DedupeLayer). Who may call, and what to
+//! answer when all fails, is for you to say: [`auth`](crate::auth) stands in front of dedupe, [`fallback`](crate::fallback)
+//! around the whole.
 //!
 //! Both are plain values, from code or from a file:
 //!

@@ -6,7 +6,8 @@ use std::fmt;
 use tower::util::{Either, MapErr};
 use tower_layer::Layer;
 use tower_service::Service;
-use towpath_core::{BoxError, DefaultClassify, FromContext, Request};
+use towpath_core::{BoxError, DefaultClassify, FromContext, Request, Response};
+use towpath_dedupe::{DedupeConfig, DedupeHandle, DedupeLayer, Detached};
 use towpath_limit::{
     AdmissionConfig, AdmissionHandle, AdmissionLayer, RateConfig, RateHandle, RateLimitLayer,
 };
@@ -28,6 +29,9 @@ pub struct ServerPolicies {
     pub rate: Option<RateConfig>,
     /// Which calls have too little time left to be begun.
     pub enough_time: Option<EnoughTimeConfig>,
+    /// Which calls are repetitions, by their idempotency key, and are answered with the first answer. A call that
+    /// has a key is made on a task of its own, which goes on when its caller gives up.
+    pub dedupe: Option<DedupeConfig>,
 }
 
 impl Default for ServerPolicies {
@@ -40,28 +44,30 @@ impl Default for ServerPolicies {
 impl ServerPolicies {
     /// None of them.
     pub fn none() -> Self {
-        ServerPolicies { admission: None, rate: None, enough_time: None }
+        ServerPolicies { admission: None, rate: None, enough_time: None, dedupe: None }
     }
 
     /// Puts them together.
     pub fn stack(self) -> ServerStack {
-        let ServerPolicies { admission, rate, enough_time } = self;
+        let ServerPolicies { admission, rate, enough_time, dedupe } = self;
         ServerStack {
             admission: admission
                 .map(|config| AdmissionLayer::new(config).honour_context().classify(DefaultClassify::new())),
             rate: rate.map(|config| RateLimitLayer::new(config).honour_context()),
             enough_time: enough_time.map(EnoughTimeLayer::new),
+            dedupe: dedupe.map(|config| DedupeLayer::new(config).detached()),
         }
     }
 }
 
 type Admission = AdmissionLayer<FromContext, DefaultClassify>;
 type Rate = RateLimitLayer<(), FromContext>;
+type Repeats = DedupeLayer<Response, Detached>;
 type Maybe<L, S> = Either<<L as Layer<S>>::Service, S>;
 type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
 
 /// A service with a server's policies around it.
-pub type Guarded<S> = Maybe<Admission, Maybe<Rate, Maybe<EnoughTimeLayer, Boxed<S>>>>;
+pub type Guarded<S> = Maybe<Admission, Maybe<Rate, Maybe<EnoughTimeLayer, Maybe<Repeats, Boxed<S>>>>>;
 
 /// A server's policies, put together: a layer. The services that it makes share all state.
 #[derive(Clone)]
@@ -69,6 +75,7 @@ pub struct ServerStack {
     admission: Option<Admission>,
     rate: Option<Rate>,
     enough_time: Option<EnoughTimeLayer>,
+    dedupe: Option<Repeats>,
 }
 
 /// What can be seen of a server's policies, and changed, while they run; each is there if the policy is.
@@ -81,6 +88,8 @@ pub struct ServerHandles {
     pub rate: Option<RateHandle>,
     /// What was refused because it had too little time.
     pub enough_time: Option<EnoughTimeHandle>,
+    /// What is kept of calls with an idempotency key.
+    pub dedupe: Option<DedupeHandle<Response>>,
 }
 
 impl ServerStack {
@@ -90,6 +99,7 @@ impl ServerStack {
             admission: self.admission.as_ref().map(Admission::handle),
             rate: self.rate.as_ref().map(Rate::handle),
             enough_time: self.enough_time.as_ref().map(EnoughTimeLayer::handle),
+            dedupe: self.dedupe.as_ref().map(Repeats::handle),
         }
     }
 }
@@ -109,8 +119,8 @@ where
 
     fn layer(&self, inner: S) -> Guarded<S> {
         let inner = MapErr::new(inner, Into::into as fn(S::Error) -> BoxError);
-        let inner = maybe(self.rate.as_ref(), maybe(self.enough_time.as_ref(), inner));
-        maybe(self.admission.as_ref(), inner)
+        let inner = maybe(self.enough_time.as_ref(), maybe(self.dedupe.as_ref(), inner));
+        maybe(self.admission.as_ref(), maybe(self.rate.as_ref(), inner))
     }
 }
 

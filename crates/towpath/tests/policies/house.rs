@@ -10,13 +10,13 @@ use towpath::{
 use towpath_testing::net::{Conditions, Network};
 
 /// Hosts near each other: half a millisecond each way.
-pub fn network() -> Network {
+pub(crate) fn network() -> Network {
     let (min_latency, max_latency) = (Duration::from_micros(400), Duration::from_micros(600));
     Network::new(7, Conditions { min_latency, max_latency, ..Conditions::default() })
 }
 
 /// Serves on a host for as long as the runtime lives.
-pub fn serve<S>(network: &Network, host: &str, service: S)
+pub(crate) fn serve<S>(network: &Network, host: &str, service: S)
 where
     S: Service<Request, Response = Response> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
@@ -34,7 +34,7 @@ where
 }
 
 /// The builder of a client on one host.
-pub fn from(network: &Network, host: &'static str) -> ClientBuilder {
+pub(crate) fn from(network: &Network, host: &'static str) -> ClientBuilder {
     let network = network.clone();
     Client::builder().connector(move |address, config| {
         let network = network.clone();
@@ -49,7 +49,7 @@ pub fn from(network: &Network, host: &'static str) -> ClientBuilder {
 }
 
 /// Makes a call at each tick, whatever became of those before; answers with what all of them came to.
-pub async fn open_loop<R: Send + 'static, F: Future<Output = R> + Send + 'static>(
+pub(crate) async fn open_loop<R: Send + 'static, F: Future<Output = R> + Send + 'static>(
     per_second: u32,
     time: Duration,
     mut call: impl FnMut(Instant) -> F,
