@@ -3,7 +3,7 @@
 //! | | [`AttachLayer`] | [`VerifyLayer`] |
 //! | --- | --- | --- |
 //! | for | a client | a server |
-//! | does | puts a token under `authorization`, unless the call has a credential of its own | lets a call pass if its credential is good, and leaves an [`Identity`](towpath_core::Identity) in its extensions |
+//! | does | puts a token under `authorization`, unless the call has a credential of its own | lets a call pass if its credential is good, and leaves an [`Identity`] in its extensions |
 //! | asks | a [`TokenSource`]: a [`Token`], a closure, [`Renewing`] | a [`Verify`]: a closure, [`VerifyAsync`], [`StaticTokens`]; and a [`Permit`] |
 //! | stands | below retry, so that each attempt has the token of its time | behind what sheds load, in front of session, idempotency keys, quotas, and the router |
 //! | costs | a reference count, and the place of the credential in the context | a comparison with the last credential of the connection; a digest, a lock and a look into a table where that is another one |
