@@ -141,7 +141,7 @@ async fn whoever_gives_up_and_repeats_orders_once() {
                 // More and more time, so that a busy machine gets there as well.
                 let mut most = 16;
                 let answer = loop {
-                    most += 2;
+                    most += 8;
                     let client = Client::connect(&url).await.unwrap();
                     let give_up = Duration::from_millis(fastrand::u64(0..most));
                     let call = place(&client, &order, &order);
