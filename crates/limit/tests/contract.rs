@@ -4,11 +4,12 @@
 
 use std::{convert::Infallible, hash::Hash, time::Duration};
 use tower::layer::Layer;
-use towpath_core::{Answer, Error, FromContext, Request, Response};
+use towpath_core::{Answer, DefaultClassify, Error, FromContext, Request, Response};
 use towpath_limit::{
     Admission, AdmissionConfig, AdmissionFuture, AdmissionLayer, AnyAnswer, ConcurrencyConfig,
     ConcurrencyLimit, ConcurrencyLimitFuture, ConcurrencyLimitLayer, KeyHasher, LimitBy, QueueOrder,
-    RateConfig, RateLimit, RateLimitFuture, RateLimitLayer, WhenFull,
+    RateConfig, RateLimit, RateLimitFuture, RateLimitLayer, Throttle, ThrottleConfig, ThrottleFuture,
+    ThrottleLayer, WhenFull,
 };
 use towpath_testing::{Contract, assert_send, assert_sync, assert_unpin, contract::Rule};
 
@@ -79,6 +80,12 @@ fn the_admission() {
 }
 
 #[test]
+fn the_throttle() {
+    Contract::new(|| ThrottleLayer::new(ThrottleConfig::default())).verify();
+    Contract::new(|| ThrottleLayer::new(ThrottleConfig::default()).honour_context()).verify();
+}
+
+#[test]
 fn foreign_requests_and_an_error_type_that_stays() {
     let layer = || {
         let layer = ConcurrencyLimitLayer::new(config(2, WhenFull::Reject));
@@ -117,8 +124,12 @@ fn the_auto_traits() {
     assert_send::<Admission<Inner>>();
     assert_sync::<Admission<Inner>>();
     assert_send::<AdmissionFuture<Inner, Request, (), AnyAnswer, (), ()>>();
+    assert_send::<Throttle<Inner, (), DefaultClassify>>();
+    assert_sync::<Throttle<Inner, (), DefaultClassify>>();
+    assert_send::<ThrottleFuture<std::future::Ready<()>, DefaultClassify, (), ()>>();
     fn is_layer<L: Layer<Inner>>() {}
     is_layer::<ConcurrencyLimitLayer>();
     is_layer::<RateLimitLayer>();
     is_layer::<AdmissionLayer>();
+    is_layer::<ThrottleLayer>();
 }

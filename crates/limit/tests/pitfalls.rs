@@ -18,8 +18,11 @@ use std::{
 use tokio::time::sleep;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use towpath_core::{BoxError, Request, Response};
-use towpath_limit::{ConcurrencyLimitLayer, QueueOrder, RateConfig, RateLimitLayer, WhenFull};
+use towpath_core::{BoxError, Class, Request, Response};
+use towpath_limit::{
+    AdmissionConfig, AdmissionLayer, ConcurrencyLimitLayer, LimitBy, QueueOrder, RateConfig, RateLimitLayer,
+    ThrottleConfig, ThrottleLayer, WhenFull,
+};
 
 /// A clone that was polled ready and is not called: dropped, or lost in a `select!`.
 #[tokio::test(start_paused = true)]
@@ -159,6 +162,12 @@ async fn pitfall_2_the_clone_that_is_called_is_the_one_that_was_readied() {
     let rate = RateConfig::try_new(100, ms(1_000)).unwrap().with_burst(4).unwrap();
     call_many(RateLimitLayer::new(rate).layer(Strict::default())).await;
     call_many(RateLimitLayer::new(rate.with_max_wait(ms(30)).unwrap()).layer(Strict::default())).await;
+    let admission = AdmissionConfig::try_new(LimitBy::Fixed(2)).unwrap();
+    call_many(AdmissionLayer::new(admission.with_queue(0).unwrap()).layer(Strict::default())).await;
+    call_many(AdmissionLayer::new(admission).honour_context().layer(Strict::default())).await;
+    let soft = |_: Result<&Response<()>, &BoxError>| Class { soft: true, ..Class::FAILURE };
+    let throttle = ThrottleConfig::default().with_min_calls(0);
+    call_many(ThrottleLayer::new(throttle).classify(soft).layer(Strict::default())).await;
 }
 
 /// Clones on many threads, each with a runtime of its own.

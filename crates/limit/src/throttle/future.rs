@@ -1,0 +1,106 @@
+//! One call that is sent, or held back.
+
+use super::state::State as Core;
+use crate::{LimitEvent, Refusal};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use towpath_core::{Classify, Error, ErrorKind, Loan, Observe, OnReject, Verdict};
+
+/// What a call is told that is held back: so much time, in the mean, as it takes for the share to change noticeably.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pin_project! {
+    /// A call of a [`Throttle`](super::Throttle): its answer, or what stands for it.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, C, R, O> {
+        #[pin]
+        state: State<F>,
+        loan: Loan<Core<C, R, O>>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        // It was not sent.
+        HeldBack { share: f64 },
+        // The inner service was called.
+        Called { #[pin] future: F },
+        // It was answered.
+        Over,
+    }
+}
+
+impl<F, C, R, O> ResponseFuture<F, C, R, O> {
+    #[inline]
+    pub(super) fn called(future: F, loan: Loan<Core<C, R, O>>) -> Self {
+        ResponseFuture { state: State::Called { future }, loan }
+    }
+
+    pub(super) fn held_back(share: f64, loan: Loan<Core<C, R, O>>) -> Self
+    where
+        O: Observe<LimitEvent>,
+    {
+        loan.counter.refused();
+        let (why, waited, retry_after) = (Refusal::Throttled, Duration::ZERO, Some(RETRY_AFTER));
+        loan.observe.observe(&LimitEvent::Refused { why, waited, retry_after });
+        ResponseFuture { state: State::HeldBack { share }, loan }
+    }
+}
+
+impl<F, T, E, C, R, O> Future for ResponseFuture<F, C, R, O>
+where
+    F: Future<Output = Result<T, E>>,
+    C: Classify<T, E>,
+    R: OnReject<T, E>,
+{
+    type Output = Result<T, R::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        match this.state.as_mut().project() {
+            // Called -> Over
+            StateProj::Called { future } => {
+                let outcome = ready!(future.poll(cx));
+                this.state.set(State::Over);
+                let class = this.loan.classify.classify(outcome.as_ref());
+                match class.verdict {
+                    _ if class.soft => this.loan.counter.refused(),
+                    Verdict::Success | Verdict::Answer | Verdict::Caller => this.loan.counter.accepted(),
+                    Verdict::Failure | Verdict::Nothing => {}
+                }
+                Poll::Ready(outcome.map_err(|error| this.loan.reject.pass(error)))
+            }
+            // HeldBack -> Over
+            StateProj::HeldBack { share } => {
+                let percent = *share * 100.0;
+                let error = Error::new(ErrorKind::RateLimited)
+                    .because(format!(
+                        "not sent: the service refuses so many calls that {percent:.0} % are held back"
+                    ))
+                    .with_retry_after(Some(RETRY_AFTER));
+                this.state.set(State::Over);
+                Poll::Ready(this.loan.reject.reject(error))
+            }
+            StateProj::Over => Poll::Pending,
+        }
+    }
+}
+
+impl<F, C, R, O> fmt::Debug for ResponseFuture<F, C, R, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::HeldBack { .. } => "held back",
+            State::Called { .. } => "called",
+            State::Over => "over",
+        };
+        f.debug_tuple("ResponseFuture").field(&state).finish()
+    }
+}
