@@ -70,26 +70,25 @@ where
         let this = self.project();
         match this.state.project() {
             StateProj::Called { future } => {
-                let Poll::Ready(mut outcome) = future.poll(cx) else {
+                let Poll::Ready(outcome) = future.poll(cx) else {
                     *this.polled = true;
                     return Poll::Pending;
                 };
                 let Some(ticket) = this.ticket.take() else { return Poll::Pending };
                 // What is answered at the first poll took no time.
-                let end = match &mut outcome {
-                    _ if !*this.polled => *this.start,
-                    Ok(response) => ticket.common.info.end(response),
-                    Err(_) => Clock::now(),
-                };
-                let class = ticket.common.classify.classify(outcome.as_ref());
+                let (start, waited) = (*this.start, *this.polled);
                 match outcome {
-                    Ok(response) => {
-                        ticket.finish(&class, *this.start, end);
+                    Ok(mut response) => {
+                        let end = if waited { ticket.common.info.end(&mut response) } else { start };
+                        let class = ticket.common.classify.classify(Ok(&response));
+                        ticket.finish(&class, start, end);
                         Poll::Ready(Ok(response))
                     }
                     Err(error) => {
+                        let end = if waited { Clock::now() } else { start };
+                        let class = ticket.common.classify.classify(Err(&error));
                         let error = ticket.common.reject.pass(error);
-                        ticket.finish(&class, *this.start, end);
+                        ticket.finish(&class, start, end);
                         Poll::Ready(Err(error))
                     }
                 }

@@ -63,9 +63,16 @@ impl Table {
     }
 
     /// The place of a key; makes a breaker for one that is new.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn place(&self, key: Option<Cow<'_, [u8]>>, reader: &mut Cached<Places>) -> u32 {
-        let Some(key) = key else { return 0 };
+        match key {
+            Some(key) => self.place_of(key, reader),
+            None => 0,
+        }
+    }
+
+    #[inline]
+    fn place_of(&self, key: Cow<'_, [u8]>, reader: &mut Cached<Places>) -> u32 {
         let places = reader.get(&self.places);
         match places.get(&*key) {
             Some(place) => *place,
