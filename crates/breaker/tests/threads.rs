@@ -1,6 +1,6 @@
 //! Many threads at one breaker.
 
-#![allow(clippy::unwrap_used)] // helpers of tests are not #[test] themselves
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are not #[test] themselves
 
 use std::{
     sync::{

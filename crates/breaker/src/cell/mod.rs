@@ -1,13 +1,16 @@
 //! One breaker: the machine behind a lock, and in front of it what a call can see without one.
 
+mod keep;
+mod tell;
+
+use self::keep::Kept;
 use crate::{
-    BreakerConfig, BreakerEvent, Change, Counts, Mode, Reason, State, Window,
+    BreakerConfig, Change, Counts, Mode, State,
     event::Ended,
     settings::Settings,
     state::{Gate, Machine, Pass, Refusal},
     sync::{AtomicU64, Mutex, MutexGuard, Ordering},
-    trip::Seen,
-    window::{Buckets, Ring},
+    window::Ring,
 };
 use fastrand::Rng;
 use std::sync::{Arc, PoisonError};
@@ -82,12 +85,6 @@ struct Inner {
     /// The window when it opened last.
     tripped: Counts,
     changes: u64,
-}
-
-/// What is kept of the calls.
-enum Kept {
-    Time(Box<Buckets>),
-    Calls { most: u64, from: u64 },
 }
 
 /// How a call ended.
@@ -230,18 +227,6 @@ impl Cell {
         }
     }
 
-    /// Why it opened last: how many of how many calls failed, and whether they were slow rather.
-    pub(crate) fn why(&self) -> (u64, u64, bool) {
-        let why = self.why.load(Ordering::Relaxed);
-        (why >> HALF & FULL, why & FULL, why >> 63 != 0)
-    }
-
-    /// A call was turned away, and somebody is told so.
-    pub(crate) fn reject(&self, refusal: Refusal) {
-        self.tally.add(REJECTED, 1);
-        self.settings.report(&BreakerEvent::Rejected { name: self.name.clone(), state: refusal.state });
-    }
-
     /// A call ended.
     #[inline]
     pub(crate) fn finish(&self, pass: Pass, outcome: Outcome, start: Instant, end: Instant) {
@@ -268,13 +253,6 @@ impl Cell {
     pub(crate) fn release(&self, pass: Pass) {
         let now = self.base;
         self.settle(pass, Outcome::Nothing, false, now);
-    }
-
-    #[cold]
-    fn turn(&self, now: Instant) {
-        // If somebody has the lock, they turn, or the next call does.
-        let Ok(mut inner) = self.inner.try_lock() else { return };
-        self.turn_locked(&mut inner, now);
     }
 
     #[cold]
@@ -305,45 +283,6 @@ impl Cell {
         self.leave(inner, end);
     }
 
-    /// A call that failed or was slow, while closed.
-    fn count(&self, inner: &mut Inner, call: Ended, config: &BreakerConfig, now: Instant) {
-        self.turn_locked(inner, now);
-        inner.locked.count(call);
-        inner.slow_good += u64::from(!call.failed);
-        if let Kept::Calls { .. } = inner.window {
-            self.ring.push(call);
-        }
-        let good = self.tally.total(GOOD) + inner.slow_good;
-        if good != inner.good_before {
-            (inner.good_before, inner.consecutive) = (good, 0);
-        }
-        if call.failed && !call.soft {
-            inner.consecutive = inner.consecutive.saturating_add(1);
-        }
-        let totals = self.totals(inner);
-        let seen = Seen {
-            window: self.window(inner),
-            total: totals.since(inner.epoch_totals),
-            consecutive: inner.consecutive,
-            failed: call.failed,
-            soft: call.soft,
-            now,
-            closed_for: now.saturating_duration_since(inner.machine.since()),
-            config,
-        };
-        let reason = match &self.settings.trip {
-            Some(policy) => policy.trips(&seen).then(|| seen.by_config().unwrap_or(Reason::Policy)),
-            None => seen.by_config(),
-        };
-        if let Some(reason) = reason {
-            let window = seen.window;
-            if inner.machine.trip(config, reason, now) {
-                inner.tripped = window;
-                self.why.store(pack(reason, window), Ordering::Relaxed);
-            }
-        }
-    }
-
     pub(crate) fn set_mode(&self, mode: Mode, now: Instant) {
         let mut inner = self.lock();
         let config = inner.config.clone();
@@ -372,125 +311,6 @@ impl Cell {
         }
     }
 
-    /// Takes the config as it is now. If the window is another one, it begins anew; an open time that runs
-    /// stays.
-    #[cold]
-    fn reconfigure(&self, now: Instant) {
-        let mut inner = self.lock();
-        let version = self.settings.config.version();
-        let config = self.settings.config.get();
-        let before = std::mem::replace(&mut inner.config, config);
-        self.version.store(version, Ordering::Relaxed);
-        if before.window != inner.config.window {
-            self.restart(&mut inner, now);
-        }
-        self.slow.store(slow_ns(&inner.config), Ordering::Relaxed);
-        self.leave(inner, now);
-    }
-
-    /// Begins a window.
-    fn restart(&self, inner: &mut Inner, now: Instant) {
-        let totals = self.totals(inner);
-        (inner.epoch_totals, inner.consecutive) = (totals, 0);
-        inner.good_before = self.tally.total(GOOD) + inner.slow_good;
-        inner.window = match inner.config.window {
-            Window::Time(time) => {
-                let window_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-                Kept::Time(Box::new(Buckets::new(window_ns, self.ns(now), totals)))
-            }
-            Window::Calls(calls) => Kept::Calls { most: calls.into(), from: self.ring.next() },
-        };
-        self.one_by_one.store(matches!(inner.window, Kept::Calls { .. }).into(), Ordering::Relaxed);
-        self.slow.store(slow_ns(&inner.config), Ordering::Relaxed);
-        self.show_turn(inner);
-    }
-
-    fn turn_locked(&self, inner: &mut Inner, now: Instant) {
-        let totals = self.totals(inner);
-        if let Kept::Time(buckets) = &mut inner.window {
-            buckets.turn(self.ns(now), totals);
-        }
-        self.show_turn(inner);
-    }
-
-    fn show_turn(&self, inner: &Inner) {
-        let ends = match &inner.window {
-            Kept::Time(buckets) => buckets.ends(),
-            Kept::Calls { .. } => u64::MAX,
-        };
-        self.turn_at.store(ends, Ordering::Relaxed);
-    }
-
-    fn totals(&self, inner: &Inner) -> Counts {
-        Counts { calls: inner.locked.calls + self.tally.total(GOOD), ..inner.locked }
-    }
-
-    fn window(&self, inner: &Inner) -> Counts {
-        match &inner.window {
-            Kept::Time(buckets) => buckets.counts(self.totals(inner)),
-            Kept::Calls { most, from } => self.ring.counts(*most, *from),
-        }
-    }
-
-    /// Shows what the machine decided, leaves the lock, and tells of a change.
-    fn leave(&self, mut inner: MutexGuard<'_, Inner>, now: Instant) {
-        let moved = inner.machine.take_moved();
-        if moved.is_some_and(|moved| moved.to == State::Closed && moved.from != State::Closed) {
-            self.restart(&mut inner, now);
-        }
-        let gate = inner.machine.gate(&inner.config);
-        let before = self.word.load(Ordering::Relaxed);
-        let (bits, until) = match gate {
-            Gate::Free => (FREE, None),
-            Gate::Ask => (ASK, None),
-            Gate::Shut(until) if inner.machine.state() == State::HalfOpen => (SHUT_HALF, until),
-            Gate::Shut(until) => (SHUT, until),
-        };
-        // Only then: who has seen that it was shut and comes to read until when must not find that it never opens.
-        if let Gate::Shut(_) = gate {
-            self.until.store(until.map_or(u64::MAX, |until| self.ns(until)), Ordering::Relaxed);
-        }
-        let word = inner.machine.epoch() << GATE_BITS | bits;
-        self.word.store(word, Ordering::Release);
-        if let Some(endpoint) = &self.endpoint {
-            match gate {
-                Gate::Shut(until) => drop(endpoint.state().ask_ejection(until)),
-                Gate::Ask if inner.machine.state() == State::HalfOpen => {
-                    endpoint.state().ask_ejection(Some(now));
-                }
-                _ if before != word => drop(endpoint.state().end_ejection()),
-                _ => {}
-            }
-        }
-        let change = moved.map(|moved| {
-            inner.changes += 1;
-            Change {
-                name: self.name.clone(),
-                from: moved.from,
-                to: moved.to,
-                reason: moved.reason,
-                at: moved.at,
-                counts: inner.tripped,
-                open_for: moved.open_for,
-                number: inner.changes,
-            }
-        });
-        drop(inner);
-        if bits & SHUT == 0 {
-            self.freed.notify_waiters();
-        }
-        if let Some(change) = change {
-            self.settings.report(&BreakerEvent::Changed(change.clone()));
-            self.changes.send_if_modified(|last| {
-                let newer = last.as_ref().is_none_or(|last| last.number < change.number);
-                if newer {
-                    *last = Some(change);
-                }
-                newer
-            });
-        }
-    }
-
     fn in_panic(&self) -> bool {
         self.endpoint.as_ref().is_some_and(|endpoint| endpoint.state().in_panic())
     }
@@ -513,18 +333,4 @@ fn nanos(time: Instant, since: Instant) -> u64 {
     let time = time.saturating_duration_since(since);
     (time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into()))
         .min(u64::MAX - 1)
-}
-
-/// How many bits each of the two counts has in [`Cell::why`].
-const HALF: u32 = 31;
-const FULL: u64 = (1 << HALF) - 1;
-
-fn pack(reason: Reason, window: Counts) -> u64 {
-    let slow = reason == Reason::SlowRate;
-    let part = if slow { window.slow } else { window.failures };
-    u64::from(slow) << 63 | part.min(FULL) << HALF | window.calls.min(FULL)
-}
-
-fn slow_ns(config: &BreakerConfig) -> u64 {
-    config.slow.map_or(u64::MAX, |slow| u64::try_from(slow.as_nanos()).unwrap_or(u64::MAX - 1))
 }
