@@ -98,7 +98,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("with a type of one's own:");
     let left: u32 = client.call("StockService.Left", &()).await?;
     println!("  {left} left, at once");
-    let sold_out = client.call::<u32>("StockService.Left", &()).await.unwrap_err();
+    let sold_out = client.call::<u32>("StockService.Left", &()).await;
+    let sold_out = sold_out.err().ok_or("it should have been sold out")?;
     println!(
         "  {sold_out}: {} retries, and the budget has {} more",
         handle.counts().retries,
