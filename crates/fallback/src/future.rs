@@ -1,9 +1,6 @@
 //! One call, and what answers if it fails.
 
-use crate::{
-    FellBack, Mark, Substitute, When,
-    plan::{Plan, Verdict},
-};
+use crate::{FellBack, Mark, Substitute, When, plan::Plan};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -67,6 +64,9 @@ pin_project! {
     }
 }
 
+/// What a call has failed with, and what that means.
+type Failed<Res, Err> = (Result<Res, Err>, Class);
+
 impl<S, Req, A, C, W, M, O> ResponseFuture<S, Req, A, C, W, M, O>
 where
     S: Service<Req>,
@@ -107,9 +107,49 @@ where
     type Output = Result<S::Response, S::Error>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        // Called, and a good answer: what nearly all calls come to. Nothing else is looked at on the way.
+        let StateProj::Called { future } = this.state.project() else { return self.poll_on(None, cx) };
+        let outcome = ready!(future.poll(cx));
+        match this.plan.pass(&outcome, this.kept) {
+            Ok(()) => Poll::Ready(outcome),
+            Err(class) => self.poll_on(Some((outcome, class)), cx),
+        }
+    }
+}
+
+impl<S, Req, A, C, W, M, O> ResponseFuture<S, Req, A, C, W, M, O>
+where
+    S: Service<Req, Error: Into<BoxError>>,
+    A: Substitute<Req, S::Response, S::Error>,
+    C: Classify<S::Response, S::Error>,
+    W: When<S::Response, S::Error>,
+    M: Mark<S::Response>,
+    O: Observe<FellBack>,
+{
+    /// Everything else; `failed` is what a call was just found to have failed with.
+    #[cold]
+    fn poll_on(
+        self: Pin<&mut Self>,
+        mut failed: Option<Failed<S::Response, S::Error>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.project();
         loop {
+            if let Some((outcome, class)) = failed.take() {
+                match this.plan.answer(&outcome, &class, this.kept) {
+                    Some(answer) => {
+                        let answering =
+                            Box::pin(Answering { answer, timer: None, class, outcome: Some(outcome) });
+                        this.state.set(State::Answering { answering });
+                    }
+                    None => {
+                        this.state.set(State::Over);
+                        return Poll::Ready(outcome);
+                    }
+                }
+            }
             let outcome = match this.state.as_mut().project() {
                 // Readying -> Called, when it is ready; Answering or Over, when it fails
                 StateProj::Readying { fresh } => match ready!(fresh.service.poll_ready(cx)) {
@@ -121,7 +161,7 @@ where
                     }
                     Err(error) => Err(error),
                 },
-                // Called -> Over, when the outcome is passed on; Answering, when it is not
+                // Called -> Answering, when it fails and that is to be answered
                 StateProj::Called { future } => ready!(future.poll(cx)),
                 // Answering -> Over, when there is an answer, or none, or no more time
                 StateProj::Answering { answering } => {
@@ -148,16 +188,12 @@ where
                 }
                 StateProj::Over => return Poll::Pending,
             };
-            match this.plan.judge(&outcome, this.kept) {
-                Verdict::Pass => {
+            match this.plan.pass(&outcome, this.kept) {
+                Ok(()) => {
                     this.state.set(State::Over);
                     return Poll::Ready(outcome);
                 }
-                Verdict::Answer(answer, class) => {
-                    let answering =
-                        Box::pin(Answering { answer, timer: None, class, outcome: Some(outcome) });
-                    this.state.set(State::Answering { answering });
-                }
+                Err(class) => failed = Some((outcome, class)),
             }
         }
     }

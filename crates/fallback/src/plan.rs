@@ -17,59 +17,50 @@ pub(crate) struct Plan<A, C, W, M, O> {
     pub(crate) counts: Arc<Counts>,
 }
 
-/// What is to be done about an outcome.
-pub(crate) enum Verdict<F> {
-    /// It is passed on.
-    Pass,
-    /// It is answered by something else, which is being made.
-    Answer(F, Class),
-}
-
 impl<A, C, W, M, O> Plan<A, C, W, M, O> {
-    /// A call is over. Takes what was kept of its request.
+    /// A call is over: whether it was answered well. Then there may be something to learn from it.
+    ///
+    /// # Errors
+    /// What its outcome means, if it is no success.
     #[inline]
-    pub(crate) fn judge<Req, Res, Err>(
+    pub(crate) fn pass<Req, Res, Err>(
         &self,
         outcome: &Result<Res, Err>,
         kept: &mut Option<A::Kept>,
-    ) -> Verdict<A::Future>
+    ) -> Result<(), Class>
     where
         A: Substitute<Req, Res, Err>,
         C: Classify<Res, Err>,
-        W: When<Res, Err>,
         M: Mark<Res>,
     {
         let class = self.classify.classify(outcome.as_ref());
-        if class.is_success() {
-            if let (true, Ok(response)) = (A::LEARNS, outcome)
-                && !self.mark.is_marked(response)
-                && let Some(kept) = kept.take()
-            {
-                self.substitute.learn(kept, response);
-            }
-            return Verdict::Pass;
+        if !class.is_success() {
+            return Err(class);
         }
-        self.judge_failure(outcome, class, kept)
+        if let (true, Ok(response)) = (A::LEARNS, outcome)
+            && !self.mark.is_marked(response)
+            && let Some(kept) = kept.take()
+        {
+            self.substitute.learn(kept, response);
+        }
+        Ok(())
     }
 
-    #[cold]
-    fn judge_failure<Req, Res, Err>(
+    /// A call has failed: what answers it, if anything is to. Takes what was kept of its request.
+    pub(crate) fn answer<Req, Res, Err>(
         &self,
         outcome: &Result<Res, Err>,
-        class: Class,
+        class: &Class,
         kept: &mut Option<A::Kept>,
-    ) -> Verdict<A::Future>
+    ) -> Option<A::Future>
     where
         A: Substitute<Req, Res, Err>,
         W: When<Res, Err>,
     {
-        match kept.take() {
-            Some(kept) if self.when.applies(&class, outcome.as_ref()) => {
-                let failure = Failure { class: &class, outcome: outcome.as_ref() };
-                Verdict::Answer(self.substitute.substitute(kept, failure), class)
-            }
-            _ => Verdict::Pass,
-        }
+        let kept = kept.take()?;
+        let applies = self.when.applies(class, outcome.as_ref());
+        let failure = Failure { class, outcome: outcome.as_ref() };
+        applies.then(|| self.substitute.substitute(kept, failure))
     }
 
     /// The fallback is done, or out of time (`None`): what the caller gets.
