@@ -111,12 +111,6 @@ where
         ResponseFuture { stage: Stage::First { future }, kept, shared, first, timer: None, rest: None }
     }
 
-    /// Where the first attempt went, if that was said when it was called.
-    #[inline]
-    pub(crate) fn heard(&mut self, endpoint: EndpointId) {
-        self.first.endpoint = Some(endpoint);
-    }
-
     /// The deadline had passed when the call came.
     #[cold]
     pub(crate) fn late(shared: Loan<State<S, H>>, start: Instant) -> Self {

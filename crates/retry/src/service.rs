@@ -142,15 +142,15 @@ where
         }
         core.counts.add(CALLS, 1);
         cache.budget.deposit(start);
-        let why = match cache.off {
+        let kept = match cache.off {
             None if upstream == 0 => match hooks.copy(&request) {
-                Some(copy) => return self.begin(request, Kept::Copy(copy), start, limit),
-                None => cannot_copy::<S, H, Req>(&self.shared),
+                Some(copy) => Kept::Copy(copy),
+                None => Kept::Not(cannot_copy::<S, H, Req>(&self.shared)),
             },
-            None => GaveUp::Upstream,
-            Some(why) => why,
+            None => Kept::Not(GaveUp::Upstream),
+            Some(why) => Kept::Not(why),
         };
-        self.begin(request, Kept::Not(why), start, limit)
+        self.begin(request, kept, start, limit)
     }
 }
 
@@ -188,13 +188,13 @@ impl<S, H> Retry<S, H> {
                 due = Some(limit.map_or(start + after, |limit| limit.min(start + after)));
             }
         }
-        let first = First { start, limit, due, measures: cache.measures, polled: false, endpoint: None };
+        let measures = cache.measures;
         let listen = Listen::new();
-        let mut call = ResponseFuture::new(self.inner.call(request), kept, self.shared.lend(), first);
-        if let Some(endpoint) = listen.heard() {
-            call.heard(endpoint);
-        }
-        call
+        let future = self.inner.call(request);
+        let endpoint = listen.heard();
+        drop(listen);
+        let first = First { start, limit, due, measures, polled: false, endpoint };
+        ResponseFuture::new(future, kept, self.shared.lend(), first)
     }
 }
 
