@@ -273,7 +273,8 @@ async fn who_backs_off_holds_nothing() {
     let call = tokio::spawn(mine.ready().await.unwrap().call(request()));
     tokio::time::sleep(ms(1)).await;
     // The one permit is free, while the call waits for its second attempt and its service is still there.
-    assert_eq!(narrow.oneshot(request()).await.unwrap().body(), "other");
+    let (other, waited) = timed(narrow.oneshot(request())).await;
+    assert_eq!((&other.unwrap().body()[..], waited), (&b"other"[..], Duration::ZERO));
     assert_eq!(call.await.unwrap().unwrap().body(), "there");
     drop(mine);
 }
