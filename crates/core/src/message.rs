@@ -78,11 +78,15 @@ pub struct Request<B = Bytes> {
 
 impl<B> Request<B> {
     /// A request in the context of the call that this task handles (or of none).
+    #[inline]
     pub fn new(method: impl Into<Method>, body: B) -> Self {
-        Request::with_context(method, Context::inherit(), body)
+        let mut request = Request::with_context(method, Context::new(), body);
+        request.context.inherit_here();
+        request
     }
 
     /// A request in a context of the caller's choice.
+    #[inline]
     pub fn with_context(method: impl Into<Method>, context: Context, body: B) -> Self {
         Request {
             method: method.into(),

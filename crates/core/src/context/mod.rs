@@ -195,13 +195,18 @@ impl Context {
     /// reading, idempotency and its key, the affinity key, the credential, and the endpoints tried.
     #[inline]
     pub fn inherit() -> Self {
-        // Filled in where it is, and seldom: two contexts of which one is taken are copied in pieces that are not
-        // those in which they were written.
         let mut context = Self::new();
-        if current::has_legacy() {
-            context.fill_in();
-        }
+        context.inherit_here();
         context
+    }
+
+    /// Makes of a new context one that [inherits](Self::inherit), where it is: one that is moved is copied in pieces
+    /// other than those in which it was written, and the processor waits for its own stores then.
+    #[inline]
+    pub(crate) fn inherit_here(&mut self) {
+        if current::has_legacy() {
+            self.fill_in();
+        }
     }
 
     #[inline(never)]
