@@ -13,7 +13,10 @@ use towpath_breaker::{BreakerConfig, BreakerLayer};
 use towpath_core::{DefaultClassify, FromContext, Identity, Response};
 use towpath_dedupe::{DedupeConfig, DedupeLayer};
 use towpath_fallback::FallbackLayer;
-use towpath_limit::{ConcurrencyConfig, ConcurrencyLimitLayer, RateConfig, RateLimitLayer};
+use towpath_limit::{
+    AdmissionConfig, AdmissionLayer, ConcurrencyConfig, ConcurrencyLimitLayer, RateConfig, RateLimitLayer,
+    ThrottleConfig, ThrottleLayer,
+};
 use towpath_retry::{RetryConfig, RetryLayer};
 use towpath_timeout::{DeadlineLayer, TimeoutConfig, TimeoutLayer};
 
@@ -40,6 +43,10 @@ pub(super) fn policies() -> Vec<Policy> {
             let rate = RateConfig::try_new(PER_MS, Duration::from_millis(1))?.with_burst(PER_MS)?;
             Ok(clones(RateLimitLayer::new(rate).layer(INNER)))
         }),
+        ours("adaptive admission", "", || {
+            Ok(clones(AdmissionLayer::new(AdmissionConfig::default()).layer(INNER)))
+        }),
+        ours("throttle", "", || Ok(clones(ThrottleLayer::new(ThrottleConfig::default()).layer(INNER)))),
         ours("fallback", "", || Ok(clones(FallbackLayer::value(Response::new(Bytes::new())).layer(INNER)))),
         ours("auth", "attached", || Ok(clones(AttachLayer::new(token()?).layer(INNER)))),
         ours("auth", "attached and verified", || {
@@ -74,11 +81,12 @@ fn token() -> Result<Token, Failure> {
 /// In the order in which a client has them. What waits below a deadline of the stack keeps it itself.
 fn stack(body: Bytes) -> Result<Callers, Failure> {
     let endpoint_breaker = BreakerLayer::new(BreakerConfig::default()).honour_context().layer(INNER);
-    let limit = concurrency()?.honour_context().layer(endpoint_breaker);
-    let retry = retry().inner_keeps_deadlines().layer(limit);
+    let limited = concurrency()?.honour_context().layer(endpoint_breaker);
+    let retry = retry().inner_keeps_deadlines().layer(limited);
     let method_breaker =
         BreakerLayer::new(BreakerConfig::prompt()).per_method().honour_context().layer(retry);
-    let deadline = DeadlineLayer::new(self::limit()?).layer(method_breaker);
+    let admission = AdmissionLayer::new(AdmissionConfig::default()).honour_context().layer(method_breaker);
+    let deadline = DeadlineLayer::new(limit()?).layer(admission);
     let fallback = FallbackLayer::value(Response::new(Bytes::new())).layer(deadline);
     Ok(clones_with(fallback, body))
 }
