@@ -13,8 +13,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tower::{Service, ServiceExt};
-use towpath::{Client, Raw, Router};
+use tower::{Layer, Service, ServiceExt};
+
+use towpath::{Client, ClientPolicies, Raw, Router, ServerPolicies, limit::ConcurrencyConfig};
 use towpath_core::{BoxError, Request, Response};
 use towpath_transport::{ClientConfig, Connection, Drain, ServerConfig, ServerConnection};
 
@@ -28,6 +29,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// The facade's client and router; else the transport with tower services on both sides.
     pub facade: bool,
+    /// With policies on both sides: a breaker of the method, retry and a limit; admission.
+    pub armoured: bool,
     /// Calls in flight.
     pub inflight: u64,
     /// Length of the body, in bytes.
@@ -37,12 +40,13 @@ pub struct Scenario {
 }
 
 /// All that are counted.
-pub const SCENARIOS: [Scenario; 5] = [
-    Scenario { name: "bare-64", facade: false, inflight: 64, body: 64, calls: 64_000 },
-    Scenario { name: "bare-1", facade: false, inflight: 1, body: 64, calls: 8_000 },
-    Scenario { name: "bare-512", facade: false, inflight: 512, body: 64, calls: 102_400 },
-    Scenario { name: "bare-64k", facade: false, inflight: 64, body: 64 << 10, calls: 3_200 },
-    Scenario { name: "facade-64", facade: true, inflight: 64, body: 64, calls: 64_000 },
+pub const SCENARIOS: [Scenario; 6] = [
+    Scenario { name: "bare-64", facade: false, armoured: false, inflight: 64, body: 64, calls: 64_000 },
+    Scenario { name: "bare-1", facade: false, armoured: false, inflight: 1, body: 64, calls: 8_000 },
+    Scenario { name: "bare-512", facade: false, armoured: false, inflight: 512, body: 64, calls: 102_400 },
+    Scenario { name: "bare-64k", facade: false, armoured: false, inflight: 64, body: 64 << 10, calls: 3_200 },
+    Scenario { name: "facade-64", facade: true, armoured: false, inflight: 64, body: 64, calls: 64_000 },
+    Scenario { name: "armoured-64", facade: true, armoured: true, inflight: 64, body: 64, calls: 64_000 },
 ];
 
 /// What so many calls took, of one side.
@@ -68,8 +72,15 @@ impl Scenario {
             let address = listener.local_addr()?;
             if self.facade {
                 let router = Router::new().route(METHOD, |raw: Raw| async move { raw });
-                let server = serve_one(listener, router);
-                let client = Client::connect(format!("mcp://{address}")).await?;
+                let url = format!("mcp://{address}");
+                let (server, client) = if self.armoured {
+                    let mut policies = ClientPolicies::default();
+                    policies.concurrency = Some(ConcurrencyConfig::default());
+                    let server = serve_one(listener, ServerPolicies::default().stack().layer(router));
+                    (server, Client::builder().idempotent("*").policies(policies).connect(url).await?)
+                } else {
+                    (serve_one(listener, router), Client::connect(url).await?)
+                };
                 self.drive(calls, client, None, server.await??).await
             } else {
                 let server = serve_one(listener, Echo);
