@@ -87,7 +87,7 @@ fn a_small_day_adds_up() {
     let calls = outcome.number("calls");
     assert!((11..20).contains(&calls), "{calls}");
     assert_eq!((outcome.number("retries"), &outcome.report["error_rate"]), (0, &0.0.into()));
-    for quantile in ["p50", "p99", "p999"] {
+    for quantile in ["mean", "p50", "p99", "p999"] {
         assert!(outcome.report["latency_ms"][quantile].as_f64().unwrap() > 0.0);
     }
     assert!(outcome.out.contains("1 rejected with ORD-E-003"), "{}", outcome.out);
@@ -214,7 +214,7 @@ slow_for_s = 0.3
 slow_factor = 20.0
 ";
 
-/// Plays the small day until at least two seconds of trouble are over.
+/// Plays the small day until at least two seconds of trouble are over (with the policies, if it is played both ways).
 fn trouble(policies: &str) -> Outcome {
     let files = Files::new();
     let day = files.write("day.csv", format!("{HEADER}\n{DAY}"));
@@ -261,7 +261,29 @@ fn without_policies_orders_fail_and_the_books_balance_all_the_same() {
     let [read, placed, rejected, cancelled, failed] = outcome.orders();
     assert_eq!(placed + rejected + cancelled + failed, read);
     assert!(failed > 0 && outcome.report["error_rate"].as_f64().unwrap() > 0.01, "{}", outcome.out);
-    assert_eq!(outcome.number("retries"), 0);
+    assert_eq!((outcome.number("retries"), outcome.number("hedges")), (0, 0));
+    assert_eq!((outcome.number("breakers_opened"), outcome.number("shed")), (0, 0));
+}
+
+/// The made-up day under the usual faults, both ways.
+#[test]
+fn policies_make_fewer_orders_fail_and_no_more_than_a_fifth_more_attempts() {
+    let files = Files::new();
+    let outcome = files.run(&["--faults", "default", "--repeat", "2"]);
+    outcome.balances();
+    let (after, before) = (&outcome.report, &outcome.report["before"]);
+    assert_eq!((&after["policies"], &before["policies"]), (&"full".into(), &"none".into()));
+    assert_eq!(before["ledger_ok"], true, "{}", outcome.out);
+    let failed = |report: &Value| report["orders"]["failed"].as_u64().unwrap();
+    assert_eq!(after["orders"]["read"], before["orders"]["read"]);
+    assert!(failed(before) > 100 && failed(after) * 50 <= failed(before), "{}", outcome.out);
+    assert_eq!((&before["attempts"], &before["retries"]), (&before["calls"], &0.into()));
+    // A hundred for the budget's reserve: ten a second for each of ten clients, of which a second or two are used.
+    let (calls, attempts) = (after["calls"].as_u64().unwrap(), after["attempts"].as_u64().unwrap());
+    assert!(attempts > calls && attempts <= calls * 12 / 10 + 100, "{}", outcome.out);
+    let beyond = outcome.number("retries") + outcome.number("hedges");
+    assert!(attempts - calls <= beyond, "{}", outcome.out);
+    assert!(outcome.out.contains("errors from "), "{}", outcome.out);
 }
 
 #[test]

@@ -25,9 +25,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) inflight: u32,
 
-    /// Which resilience policies the clients have.
-    #[arg(long, value_name = "none|full", default_value = "full", value_enum)]
-    pub(crate) policies: Policies,
+    /// Which resilience policies there are. Without it: both if anything goes wrong on purpose, else full.
+    #[arg(long, value_name = "none|full|both", value_enum)]
+    pub(crate) policies: Option<Policies>,
 
     /// What goes wrong on purpose.
     #[arg(long, value_name = "none|default|FILE.toml", default_value = "none")]
@@ -42,13 +42,15 @@ pub(crate) struct Args {
     pub(crate) seed: u64,
 }
 
-/// Which resilience policies the clients have.
+/// Which resilience policies there are.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policies {
-    /// One attempt at one replica; what fails has failed.
+    /// A deadline, and one attempt at a replica that is connected; what fails has failed.
     None,
-    /// Attempts with a time-out each, at another replica after a failure, where that is safe.
+    /// What the policies can do.
     Full,
+    /// The same day twice, without and with them, and what came of it side by side.
+    Both,
 }
 
 impl Policies {
@@ -56,6 +58,18 @@ impl Policies {
         match self {
             Policies::None => "none",
             Policies::Full => "full",
+            Policies::Both => "both",
+        }
+    }
+}
+
+impl Args {
+    /// Which policies there are: those that were asked for, or what there is to see.
+    pub(crate) fn policies(&self) -> Policies {
+        match (self.policies, &self.faults) {
+            (Some(policies), _) => policies,
+            (None, Faults::None) => Policies::Full,
+            (None, _) => Policies::Both,
         }
     }
 }
@@ -92,8 +106,11 @@ mod tests {
     fn defaults_are_those_of_the_manual() {
         let args = Args::parse_from(["storefront"]);
         assert_eq!((args.stock, args.repeat, args.inflight, args.seed), (1_000_000, 1, 16, 1));
-        assert_eq!((args.policies, args.faults, args.orders), (Policies::Full, Faults::None, None));
+        assert_eq!(args.policies(), Policies::Full);
+        assert_eq!((args.faults, args.orders), (Faults::None, None));
+        assert_eq!(Args::parse_from(["storefront", "--faults", "default"]).policies(), Policies::Both);
         let args = Args::parse_from(["storefront", "--faults", "bad day.toml", "--policies=none"]);
-        assert_eq!((args.policies, args.faults), (Policies::None, Faults::File("bad day.toml".into())));
+        assert_eq!(args.policies(), Policies::None);
+        assert_eq!(args.faults, Faults::File("bad day.toml".into()));
     }
 }

@@ -1,8 +1,8 @@
 //! The storefront: a shop of four services, three replicas each, that places a day's orders over loopback
 //! sockets, while replicas die, turn slow, fail and lose connections, and whose books balance in the evening.
 //!
-//! `play` gives the orders to the order `services`, which call the others through `policy`; what they keep is
-//! in `books`. `faults` says what goes wrong, `trouble` does it to the `replica`s. In the end `ledger` holds
+//! `play` gives the orders to the order `services`, which call the others through `policy` and its `replicas`; what
+//! they keep is in `books`. `faults` says what goes wrong, `trouble` does it to the `replica`s. In the end `ledger` holds
 //! the books against each other, and `report` tells.
 
 mod args;
@@ -13,12 +13,13 @@ mod ledger;
 mod play;
 mod policy;
 mod replica;
+mod replicas;
 mod report;
 mod services;
 mod shop;
 mod trouble;
 
-use args::{Args, Faults};
+use args::{Args, Faults, Policies};
 use clap::Parser as _;
 use day::Order;
 use faults::Plan;
@@ -61,7 +62,7 @@ where
     match outcome {
         Ok(report) => {
             let _ = write!(out, "{report}");
-            if report.ledger_ok { 0 } else { 1 }
+            if report.balances() { 0 } else { 1 }
         }
         Err(Stop { code, why }) => {
             let _ = writeln!(err, "storefront: {why}");
@@ -117,9 +118,21 @@ fn cannot_write(args: &Args, error: io::Error) -> String {
 
 fn carry_out(args: Args, given: Given) -> Result<Report, Stop> {
     let Given { orders, plan, plan_name, report: file } = given;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stop::broken)?;
-    let mut report = runtime.block_on(trade(&args, orders, plan)).map_err(Stop::broken)?;
-    report.faults.plan = plan_name;
+    let day = Arc::new(orders);
+    let play = |policies| -> Result<Report, BoxError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let mut report = runtime.block_on(trade(&args, &day, plan, policies))?;
+        report.faults.plan.clone_from(&plan_name);
+        Ok(report)
+    };
+    let both = || -> Result<Report, BoxError> {
+        let (before, policies) = match args.policies() {
+            Policies::Both => (Some(Box::new(play(Policies::None)?)), Policies::Full),
+            one => (None, one),
+        };
+        Ok(Report { before, ..play(policies)? })
+    };
+    let report = both().map_err(Stop::broken)?;
     if let Some(mut file) = file {
         let json = serde_json::to_string_pretty(&report).map_err(Stop::broken)?;
         writeln!(file, "{json}").map_err(|e| Stop::unusable(cannot_write(&args, e)))?;
@@ -127,30 +140,28 @@ fn carry_out(args: Args, given: Given) -> Result<Report, Stop> {
     Ok(report)
 }
 
-async fn trade(args: &Args, day: Vec<Order>, plan: Plan) -> Result<Report, BoxError> {
-    let setup = Setup {
-        stock: args.stock,
-        customers: day::customers(&day),
-        policies: args.policies,
-        plan,
-        seed: args.seed,
-    };
+async fn trade(
+    args: &Args,
+    day: &Arc<Vec<Order>>,
+    plan: Plan,
+    policies: Policies,
+) -> Result<Report, BoxError> {
+    let setup = Setup { stock: args.stock, customers: day::customers(day), policies, plan, seed: args.seed };
     let shop = Arc::new(Shop::open(setup).await?);
-    let day = Arc::new(day);
     let progress = progress(day.len() as u64 * u64::from(args.repeat));
     let trouble = Trouble::begin(shop.clone(), plan, args.seed);
     let started = Instant::now();
-    let mut played = play::play(&shop, &day, args.repeat, args.inflight, &progress).await?;
+    let mut played = play::play(&shop, day, args.repeat, args.inflight, &progress).await?;
     let elapsed_s = started.elapsed().as_secs_f64();
     progress.finish_and_clear();
     let faults = trouble.end().await?;
     play::settle(&shop, &mut played).await;
-    let closing = ledger::close(&shop.stock, &shop.orders, &shop.points, &day, &played.fates);
-    Ok(report(args, &shop, played, closing, faults, elapsed_s))
+    let closing = ledger::close(&shop.stock, &shop.orders, &shop.points, day, &played.fates);
+    Ok(report(policies, &shop, played, closing, faults, elapsed_s))
 }
 
 fn report(
-    args: &Args,
+    policies: Policies,
     shop: &Shop,
     played: Played,
     closing: ledger::Closing,
@@ -158,6 +169,7 @@ fn report(
     elapsed_s: f64,
 ) -> Report {
     let orders = Orders::count(&played.fates);
+    let (calls, attempts) = (shop.counts.calls.load(Relaxed), shop.counts.attempts());
     let mut reasons: Vec<Reason> = played
         .reasons
         .into_iter()
@@ -171,17 +183,23 @@ fn report(
         orders,
         units: closing.totals.into(),
         points_granted: closing.totals.points,
-        calls: shop.counts.calls.load(Relaxed),
-        retries: shop.counts.retries.load(Relaxed),
+        calls,
+        attempts: attempts.all,
+        attempts_per_call: attempts.all as f64 / calls.max(1) as f64,
+        retries: attempts.retries,
+        hedges: attempts.hedges,
+        breakers_opened: shop.counts.opened(),
+        shed: shop.shed(),
         error_rate: orders.error_rate(),
         latency_ms: Latency::of(played.latencies),
         ledger_ok: closing.violations.is_empty(),
         violations: closing.violations,
         elapsed_s,
         orders_per_s: orders.read as f64 / elapsed_s.max(f64::EPSILON),
-        policies: args.policies.name(),
+        policies: policies.name(),
         faults,
         reasons,
+        before: None,
     }
 }
 

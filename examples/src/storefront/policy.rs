@@ -1,52 +1,164 @@
-//! How the shop's clients deal with failure. Everything that a resilience policy does is in this module.
+//! How the shop's clients deal with failure. Everything that a resilience policy does, is said in this module; it is
+//! towpath's own layers that do it.
+//!
+//! ```text
+//!  deadline ─ breaker of the method ─ retry and hedge ─ concurrency ─ replicas ─┬ breaker of the replica ─ connection
+//!  └────────── once per call ───────┘ └─────────── once per attempt ──────────┘ └ ...
+//! ```
+//!
+//! Without policies there are the deadline, the replicas and the connections.
 //!
 //! Every call of the shop is safe to repeat: it either only asks, or says whose booking it is, and the books
-//! know a repetition. So what decides about another attempt is only whether it is useful, and that is what
-//! towpath's classifier says, which knows the codes that the services declared transient.
+//! know a repetition (so servers need no other dedupe). That is what its idempotency key tells the layers; whether
+//! another attempt is useful, says towpath's classifier, which knows the codes that the services declared transient.
 
 use super::{
     args::Policies,
+    replicas::{Backend, Replicas},
     services::{InventoryFault, OrderFault, PointsFault, UserFault},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
-use towpath::{Backoff, CallError, Class, Client, ClientState, Context, DefaultClassify, Error, Jitter};
-
-/// Attempts at one call, the first included.
-const ATTEMPTS: u32 = 16;
-/// The pause before the third attempt; it doubles from there. The second follows at once, at another replica.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+use tower::{Layer, ServiceBuilder};
+use towpath::{
+    Backoff, BoxError, BudgetConfig, CallError, Client, DefaultClassify, Endpoint, Error, Jitter,
+    ServerPolicies,
+    breaker::{BreakerConfig, BreakerEvent, BreakerLayer, BreakerOptions, State, Window},
+    limit::{AdmissionConfig, ConcurrencyConfig, ConcurrencyLimitLayer, LimitBy},
+    policies::ServerStack,
+    retry::{HedgeAfter, HedgeConfig, RetryConfig, RetryHandle, RetryLayer},
+};
 
 /// Connects to a dead replica: over loopback they cost nearly nothing.
 const FIRST_RECONNECT: Duration = Duration::from_millis(10);
 const LONGEST_RECONNECT: Duration = Duration::from_millis(250);
 
-/// Calls and attempts of the whole shop.
+/// How long a call may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// All attempts and the pauses between them, with policies or without.
+    pub(crate) total: Duration,
+    /// One attempt: many times what the slowest replica needs, so that it ends only what hangs.
+    pub(crate) attempt: Duration,
+    /// Whether a slow attempt gets company.
+    pub(crate) hedges: bool,
+}
+
+/// At most eight attempts. A replica that dies takes the attempts with it that are under way there, and the order
+/// service's own calls are not retried below an order that is itself a retry: of such orders one in eight, and of large ones
+/// one in five, meets a transient fault again, with a dozen or two dozen calls at 1 % each. With three attempts some
+/// orders in ten thousand would fail; with five, one in some ten thousands did. More attempts need not mean more calls: the budget
+/// says how many those are, and it is the default, a fifth of the calls and ten a second.
+///
+/// The first retry does not wait: it goes to another replica. The pauses after that are short, as calls are.
+fn retry(patience: Patience) -> Result<RetryConfig, BoxError> {
+    let pauses = Backoff::try_new(Duration::from_millis(5), Duration::from_millis(250), 2.0, Jitter::Full)?;
+    let hedge = match patience.hedges {
+        true => Some(hedge()?),
+        false => None,
+    };
+    Ok(RetryConfig::default()
+        .with_max_attempts(8)?
+        .with_at_once(1)
+        .with_backoff(pauses)
+        .with_attempt_timeout(patience.attempt)?
+        .with_hedge(hedge))
+}
+
+/// One call in a hundred is slow enough for another attempt beside it; when a replica turns slow it is one in three until
+/// its breaker opens, for which there is the budget: 5 % of the calls.
+fn hedge() -> Result<HedgeConfig, BoxError> {
+    Ok(HedgeConfig::try_new(HedgeAfter::Percentile(99.0))?.with_budget(BudgetConfig::try_new(0.05, 5)?))
+}
+
+/// For a replica. A slow one answers in 10 ms and more where others need a fraction of one: half of the last
+/// 50 calls being slower than 8 ms says that it is. (A window of time would have to forget thousands of
+/// quick answers first.) Failures open it as Hystrix' do.
+fn of_replica() -> Result<BreakerConfig, BoxError> {
+    Ok(BreakerConfig::try_new(BreakerOptions {
+        window: Window::Calls(50),
+        slow: Some(Duration::from_millis(8)),
+        slow_rate: 0.5,
+        open: Duration::from_secs(1),
+        ..BreakerOptions::default()
+    })?)
+}
+
+/// Attempts at a service, from one caller: far more than there are orders on their way. It is there for the day
+/// on which a service hangs.
+fn at_a_time() -> Result<ConcurrencyConfig, BoxError> {
+    Ok(ConcurrencyConfig::try_new(256)?)
+}
+
+/// What servers do: with policies, a replica lets in 64 calls at a time. A limit that finds itself takes a call that
+/// is slower than the others for a sign of too much work; here an order of 24 lines takes as long as 24 of one,
+/// and a replica is slow for reasons of its own. Such a limit shed orders in the middle of the slow phases.
+pub(crate) fn of_servers(policies: Policies) -> Result<ServerStack, BoxError> {
+    let mut servers = ServerPolicies::none();
+    if policies == Policies::Full {
+        servers.admission = Some(AdmissionConfig::try_new(LimitBy::Fixed(64))?);
+    }
+    Ok(servers.stack())
+}
+
+/// What happened in the whole shop.
 #[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) calls: AtomicU64,
-    pub(crate) retries: AtomicU64,
+    /// Attempts at them, that is what was sent.
+    attempts: Arc<AtomicU64>,
+    opened: AtomicU64,
+    retries: Mutex<Vec<RetryHandle>>,
 }
 
-/// How long a call may take, under `--policies full`.
-#[derive(Clone, Copy)]
-pub(crate) struct Patience {
-    /// One attempt.
-    pub(crate) attempt: Duration,
-    /// All attempts and the pauses between them.
-    pub(crate) total: Duration,
+/// What the attempts beyond the first were.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attempts {
+    pub(crate) all: u64,
+    pub(crate) retries: u64,
+    pub(crate) hedges: u64,
 }
 
-/// A call that may be attempted more than once.
+impl Counts {
+    pub(crate) fn attempts(&self) -> Attempts {
+        let all = Attempts { all: self.attempts.load(Relaxed), ..Attempts::default() };
+        let handles = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.iter().map(RetryHandle::counts).fold(all, |sum, counts| Attempts {
+            retries: sum.retries + counts.retries,
+            hedges: sum.hedges + counts.hedges,
+            ..sum
+        })
+    }
+
+    /// How often a breaker opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Relaxed)
+    }
+
+    fn watch(&self, retry: RetryHandle) {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).push(retry);
+    }
+
+    fn count_opens(self: &Arc<Self>) -> impl Fn(&BreakerEvent) + Send + Sync + 'static {
+        let counts = self.clone();
+        move |event| {
+            if let BreakerEvent::Changed(change) = event
+                && (change.from, change.to) == (State::Closed, State::Open)
+            {
+                counts.opened.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// A call and whose it is.
 pub(crate) struct Call<'a, B> {
     method: &'static str,
     key: u64,
@@ -60,70 +172,72 @@ impl<'a, B: Serialize + Sync> Call<'a, B> {
         Call { method, key, body, asynchronous: false }
     }
 
-    /// Made asynchronously: accepted first, answered later. Accepted is not done: if the outcome is lost, the
-    /// attempt has failed.
+    /// Made asynchronously: accepted first, answered later. Accepted is not done, and what fails after that is not
+    /// attempted again.
     pub(crate) fn asynchronous(self) -> Self {
         Call { asynchronous: true, ..self }
     }
-
-    /// One attempt; without a time-out of its own it has the client's.
-    async fn attempt<R: DeserializeOwned>(
-        &self,
-        client: &Client,
-        timeout: Option<Duration>,
-    ) -> Result<R, CallError> {
-        let request = client.request(self.method).body(self.body).idempotency_key(self.key.to_string());
-        let request = match timeout {
-            Some(timeout) => request.timeout(timeout),
-            None => request,
-        };
-        match self.asynchronous {
-            true => request.send_async::<R>().await?.await,
-            false => request.send().await,
-        }
-    }
 }
 
-/// A service, as one of its callers has it: all its replicas, and what to do when one fails.
+/// A service, as one of its callers has it.
 pub(crate) struct Peer {
-    replicas: Vec<Client>,
-    turn: AtomicUsize,
-    policies: Policies,
-    patience: Patience,
-    classify: DefaultClassify,
+    client: Client,
+    connections: Vec<Client>,
     counts: Arc<Counts>,
 }
 
 impl Peer {
-    /// Connections to all replicas of a service, made in the background and made again when they are lost.
+    /// Connections to all replicas of a service, made in the background and made again when they are lost, with
+    /// the policies around them.
     pub(crate) fn connect(
         addresses: &[SocketAddr],
         policies: Policies,
         patience: Patience,
         counts: Arc<Counts>,
-    ) -> Result<Self, Error> {
-        let backoff =
-            Backoff::try_new(FIRST_RECONNECT, LONGEST_RECONNECT, 2.0, Jitter::Full).unwrap_or_default();
-        let client = |address| Client::builder().reconnect(backoff).connect_lazy(format!("mcp://{address}"));
-        let classify = DefaultClassify::new()
-            .declare(UserFault::declared())
-            .declare(InventoryFault::declared())
-            .declare(PointsFault::declared())
-            .declare(OrderFault::declared());
-        Ok(Peer {
-            replicas: addresses.iter().map(client).collect::<Result<_, _>>()?,
-            turn: AtomicUsize::new(0),
-            policies,
-            patience,
-            classify,
-            counts,
-        })
+    ) -> Result<Self, BoxError> {
+        let classify = known();
+        let breaker = BreakerLayer::new(of_replica()?)
+            .honour_context()
+            .classify(classify.clone())
+            .observe(counts.count_opens())
+            .as_gate();
+        let backoff = Backoff::try_new(FIRST_RECONNECT, LONGEST_RECONNECT, 2.0, Jitter::Full)?;
+        let replica = |address| {
+            let address = format!("mcp://{address}");
+            let connection =
+                Client::builder().without_defaults().reconnect(backoff).connect_lazy(&address)?;
+            let endpoint = Endpoint::new(address);
+            let breaker = breaker.for_endpoint(&endpoint);
+            if policies != Policies::Full {
+                breaker.handle().force_close();
+            }
+            Ok(Backend::new(endpoint, connection.clone(), breaker.layer(connection)))
+        };
+        let replicas = addresses.iter().map(replica).collect::<Result<Vec<_>, Error>>()?;
+        let connections = replicas.iter().map(Backend::client).collect();
+        let replicas = Replicas::new(replicas, counts.attempts.clone());
+        let client = Client::builder().timeout(patience.total);
+        let client = if policies == Policies::Full {
+            let methods = BreakerLayer::new(BreakerConfig::prompt())
+                .per_method()
+                .honour_context()
+                .classify(classify.clone())
+                .observe(counts.count_opens());
+            let retry =
+                RetryLayer::new(retry(patience)?).honour_context().classify(classify).inner_keeps_deadlines();
+            counts.watch(retry.handle());
+            let concurrency = ConcurrencyLimitLayer::new(at_a_time()?).honour_context();
+            client.layer(ServiceBuilder::new().layer(methods).layer(retry).layer(concurrency)).over(replicas)
+        } else {
+            client.over(replicas)
+        };
+        Ok(Peer { client, connections, counts })
     }
 
     /// Waits until all replicas are connected.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
-        for client in &self.replicas {
-            client.ready().await?;
+        for connection in &self.connections {
+            connection.ready().await?;
         }
         Ok(())
     }
@@ -134,98 +248,49 @@ impl Peer {
         call: &Call<'_, impl Serialize + Sync>,
     ) -> Result<R, CallError> {
         self.counts.calls.fetch_add(1, Relaxed);
-        let first = self.turn.fetch_add(1, Relaxed);
-        if self.policies == Policies::None {
-            return call.attempt(self.replica(first), None).await;
+        let Call { method, key, body, asynchronous } = *call;
+        let request = self.client.request(method).body(body).idempotency_key(key.to_string());
+        match asynchronous {
+            true => request.send_async::<R>().await?.await,
+            false => request.send().await,
         }
-        let deadline = Instant::now() + self.patience.total;
-        let deadline = Context::inherit().deadline().map_or(deadline, |inherited| deadline.min(inherited));
-        let mut made = 0;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let client = self.connected(first + made as usize);
-            let error = match call.attempt(client, Some(left.min(self.patience.attempt))).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            made += 1;
-            let class = class(&self.classify, &error);
-            let pause = pause(made, &class);
-            if made == ATTEMPTS || !class.is_retryable(true) || Instant::now() + pause >= deadline {
-                return Err(error);
-            }
-            self.counts.retries.fetch_add(1, Relaxed);
-            if !pause.is_zero() {
-                sleep(pause).await;
-            }
-        }
-    }
-
-    fn replica(&self, turn: usize) -> &Client {
-        &self.replicas[turn % self.replicas.len()]
-    }
-
-    /// The replica whose turn it is, or the next one that is connected.
-    fn connected(&self, turn: usize) -> &Client {
-        let turns = turn..turn + self.replicas.len();
-        let connected = |client: &&Client| matches!(client.state(), ClientState::Connected);
-        turns.map(|turn| self.replica(turn)).find(connected).unwrap_or(self.replica(turn))
     }
 }
 
-/// What a failure means.
-fn class(classify: &DefaultClassify, error: &CallError) -> Class {
-    match error {
-        CallError::Fault(fault) => classify.fault(fault.into()),
-        CallError::Failed(error) => Class::of_error(error),
-        // What was sent or what came cannot be read: it will not be otherwise the next time.
-        _ => Class { useful: false, ..Class::FAILURE },
-    }
-}
-
-/// How long to wait before the next attempt, after so many: not at all once, then anywhere up to a bound that
-/// doubles, so that callers who failed together do not come back together. The callee's word is kept.
-fn pause(made: u32, class: &Class) -> Duration {
-    let bound = match made {
-        0 | 1 => Duration::ZERO,
-        _ => FIRST_PAUSE.saturating_mul(1 << (made - 2).min(16)).min(LONGEST_PAUSE),
-    };
-    bound.mul_f64(fastrand::f64()).max(class.retry_after.unwrap_or_default())
+/// The idea of failure that all layers share.
+fn known() -> DefaultClassify {
+    DefaultClassify::new()
+        .declare(UserFault::declared())
+        .declare(InventoryFault::declared())
+        .declare(PointsFault::declared())
+        .declare(OrderFault::declared())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use towpath::ErrorKind;
-
-    fn known() -> DefaultClassify {
-        DefaultClassify::new().declare(OrderFault::declared())
-    }
+    use towpath::{Class, Fault};
 
     #[test]
     fn what_may_pass_is_tried_again_and_an_answer_is_not() {
-        let again = |error: CallError| class(&known(), &error).is_retryable(true);
-        assert!(again(CallError::Fault(OrderFault::Busy.into())));
-        assert!(again(CallError::Fault(OrderFault::Unreached.into())));
-        assert!(again(CallError::Failed(ErrorKind::ConnectionLost.into())));
-        assert!(again(CallError::Failed(ErrorKind::DeadlineExceeded.into())));
-        assert!(!again(CallError::Fault(OrderFault::BadQuantity.into())));
-        assert!(!again(CallError::Fault(OrderFault::DeductFailed.into())));
-        assert!(!again(CallError::Failed(ErrorKind::UnknownMethod.into())));
+        let again = |fault: Fault| -> bool {
+            let class: Class = known().fault((&fault).into());
+            class.is_retryable(true)
+        };
+        assert!(again(OrderFault::Busy.into()));
+        assert!(again(OrderFault::Unreached.into()));
+        assert!(!again(OrderFault::BadQuantity.into()));
+        assert!(!again(OrderFault::DeductFailed.into()));
     }
 
     #[test]
-    fn pauses_grow_to_a_bound_and_keep_the_callees_word() {
-        let plain = Class::FAILURE;
-        assert_eq!(pause(1, &plain), Duration::ZERO);
-        for made in 2..100 {
-            let bound = FIRST_PAUSE * (1 << (made - 2).min(10));
-            for _ in 0..50 {
-                assert!(pause(made, &plain) <= bound.min(LONGEST_PAUSE));
-            }
+    fn the_values_make_sense() {
+        let second = Duration::from_secs(1);
+        for hedges in [false, true] {
+            retry(Patience { total: second * 2, attempt: second, hedges }).unwrap();
         }
-        assert!((0..1_000).any(|_| pause(9, &plain) > LONGEST_PAUSE / 2), "they do grow");
-        let told = Class { retry_after: Some(Duration::from_secs(1)), ..plain };
-        assert_eq!(pause(1, &told), Duration::from_secs(1));
+        of_replica().unwrap();
+        at_a_time().unwrap();
+        of_servers(Policies::Full).unwrap();
     }
 }

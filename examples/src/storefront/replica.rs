@@ -23,16 +23,20 @@ use tokio::{
 };
 use towpath::{
     ServerConfig,
+    policies::Guarded,
     transport::{Drain, ServerConnection},
 };
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
+/// What it serves: a router under conditions, behind a server's policies.
+pub(crate) type Served = Guarded<Conditioned>;
+
 /// A replica of a service.
 pub(crate) struct Replica {
     address: SocketAddr,
-    service: Conditioned,
+    service: Served,
     open: Arc<OpenConnections>,
     listening: Mutex<Option<JoinHandle<()>>>,
     /// While it is dead: the port, held but not listened on, so that connecting is refused and nobody else
@@ -42,7 +46,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// Serves on a free port.
-    pub(crate) async fn start(service: Conditioned) -> io::Result<Self> {
+    pub(crate) async fn start(service: Served) -> io::Result<Self> {
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?.listen(BACKLOG)?;
         let replica = Replica {
             address: listener.local_addr()?,
@@ -107,7 +111,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-async fn accept(listener: TcpListener, service: Conditioned, open: Arc<OpenConnections>) {
+async fn accept(listener: TcpListener, service: Served, open: Arc<OpenConnections>) {
     let config = ServerConfig::default();
     loop {
         // What fails here is a connection that was gone before it was accepted.
@@ -239,11 +243,13 @@ mod tests {
     use crate::storefront::{faults::Conditions, services::UserFault};
     use std::time::Duration;
     use tokio::{io::AsyncReadExt, time::sleep};
-    use towpath::Router;
+    use tower::Layer as _;
+    use towpath::{Router, ServerPolicies};
 
     async fn replica() -> Replica {
         let conditions = Arc::new(Conditions::new(1.0, 0.0, || UserFault::Busy.into(), 1));
-        Replica::start(Conditioned { router: Router::new(), conditions }).await.unwrap()
+        let service = Conditioned { router: Router::new(), conditions };
+        Replica::start(ServerPolicies::none().stack().layer(service)).await.unwrap()
     }
 
     /// Connects, and waits until the replica knows of it.

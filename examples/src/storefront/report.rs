@@ -16,8 +16,17 @@ pub(crate) struct Report {
     pub(crate) points_granted: u64,
     /// Calls that were begun, by the storefront and among the services; attempts of one call count once.
     pub(crate) calls: u64,
-    /// Attempts beyond the first.
+    /// Attempts at them: what was sent.
+    pub(crate) attempts: u64,
+    pub(crate) attempts_per_call: f64,
+    /// Attempts after a failed one.
     pub(crate) retries: u64,
+    /// Attempts beside a slow one.
+    pub(crate) hedges: u64,
+    /// How often a breaker, of a method or of a replica, opened.
+    pub(crate) breakers_opened: u64,
+    /// Attempts that a server did not let in.
+    pub(crate) shed: u64,
     /// Failed orders over orders read.
     pub(crate) error_rate: f64,
     /// How long an order took, from its first attempt to its answer.
@@ -32,6 +41,9 @@ pub(crate) struct Report {
     pub(crate) faults: FaultsSeen,
     /// The most frequent reasons of failed and rejected orders, by code.
     pub(crate) reasons: Vec<Reason>,
+    /// The same day without policies, if it was played both ways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Box<Report>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -51,6 +63,7 @@ pub(crate) struct Units {
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Latency {
+    pub(crate) mean: f64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
@@ -109,71 +122,112 @@ impl Latency {
             let rank = (share * latencies.len() as f64).ceil() as usize;
             latencies.get(rank.saturating_sub(1)).map_or(0.0, |latency| latency.as_secs_f64() * 1_000.0)
         };
-        Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
+        let total = latencies.iter().sum::<Duration>().as_secs_f64() * 1_000.0;
+        let mean = total / latencies.len().max(1) as f64;
+        Latency { mean, p50: at(0.5), p99: at(0.99), p999: at(0.999) }
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Report {
+    /// Whether the books balance, each time that the day was played.
+    pub(crate) fn balances(&self) -> bool {
+        self.runs().all(|run| run.ledger_ok)
+    }
+
+    /// The day as it was played, in that order.
+    fn runs(&self) -> impl Iterator<Item = &Report> {
+        self.before.as_deref().into_iter().chain([self])
+    }
+
+    /// What the table says, by name, in groups.
+    fn rows(&self) -> [Vec<(&'static str, String)>; 4] {
         let Report { orders, units, latency_ms: latency, faults, .. } = self;
-        let percent = format!("{:.3} %", self.error_rate * 100.0);
         let ms = |ms: f64| format!("{ms:.2} ms");
-        let rows: &[&[(&str, String)]] = &[
-            &[
+        [
+            vec![
+                ("policies", self.policies.to_owned()),
                 ("orders read", grouped(orders.read)),
                 ("placed", grouped(orders.placed)),
                 ("rejected", grouped(orders.rejected)),
                 ("cancelled", grouped(orders.cancelled)),
                 ("failed", grouped(orders.failed)),
-                ("error rate", percent),
+                ("error rate", format!("{:.3} %", self.error_rate * 100.0)),
             ],
-            &[
-                ("units deducted", grouped(units.deducted)),
-                ("units restocked", grouped(units.restocked)),
-                ("points granted", grouped(self.points_granted)),
-            ],
-            &[
-                ("calls", grouped(self.calls)),
-                ("retries", grouped(self.retries)),
+            vec![
+                ("latency mean", ms(latency.mean)),
                 ("latency p50", ms(latency.p50)),
                 ("latency p99", ms(latency.p99)),
                 ("latency p99.9", ms(latency.p999)),
+                ("calls", grouped(self.calls)),
+                ("attempts a call", format!("{:.3}", self.attempts_per_call)),
+                ("retries", grouped(self.retries)),
+                ("hedges", grouped(self.hedges)),
+                ("breakers opened", grouped(self.breakers_opened)),
+                ("shed by servers", grouped(self.shed)),
+            ],
+            vec![
+                ("units deducted", grouped(units.deducted)),
+                ("units restocked", grouped(units.restocked)),
+                ("points granted", grouped(self.points_granted)),
+                ("books", if self.ledger_ok { "balance" } else { "DO NOT BALANCE" }.to_owned()),
+            ],
+            vec![
                 ("elapsed", format!("{:.2} s", self.elapsed_s)),
                 ("orders a second", grouped(self.orders_per_s as u64)),
-            ],
-            &[
-                ("policies", self.policies.to_owned()),
                 ("faults", faults.plan.clone()),
                 ("replicas died", grouped(faults.deaths)),
                 ("slow phases", grouped(faults.slow_phases)),
                 ("transient faults", grouped(faults.transient)),
                 ("connections reset", grouped(faults.resets)),
             ],
-        ];
-        let width = rows.iter().flat_map(|group| group.iter()).map(|(_, value)| value.chars().count());
-        let width = width.max().unwrap_or(0).max(12);
-        let rule = |f: &mut fmt::Formatter<'_>, [left, middle, right]: [char; 3]| {
-            writeln!(f, "  {left}{}{middle}{}{right}", "─".repeat(20), "─".repeat(width + 2))
+        ]
+    }
+}
+
+/// A line of the table: `left`, columns of these widths filled by `fill`, `right`.
+fn rule(f: &mut fmt::Formatter<'_>, widths: &[usize], [left, middle, right]: [char; 3]) -> fmt::Result {
+    write!(f, "  {left}{}", "─".repeat(20))?;
+    widths.iter().try_for_each(|width| write!(f, "{middle}{}", "─".repeat(width + 2)))?;
+    writeln!(f, "{right}")
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runs: Vec<_> = self.runs().map(Report::rows).collect();
+        let width = |rows: &[Vec<(&str, String)>; 4]| {
+            rows.iter().flatten().map(|(_, value)| value.chars().count()).max().unwrap_or(0).max(12)
         };
-        rule(f, ['┌', '┬', '┐'])?;
-        for (number, group) in rows.iter().enumerate() {
-            if number > 0 {
-                rule(f, ['├', '┼', '┤'])?;
+        let widths: Vec<usize> = runs.iter().map(width).collect();
+        rule(f, &widths, ['┌', '┬', '┐'])?;
+        for group in 0..4 {
+            if group > 0 {
+                rule(f, &widths, ['├', '┼', '┤'])?;
             }
-            for (name, value) in *group {
-                writeln!(f, "  │ {name:<18} │ {value:>width$} │")?;
+            for row in 0..runs[0][group].len() {
+                write!(f, "  │ {:<18} ", runs[0][group][row].0)?;
+                for (rows, width) in runs.iter().zip(&widths) {
+                    write!(f, "│ {:>width$} ", rows[group][row].1)?;
+                }
+                writeln!(f, "│")?;
             }
         }
-        rule(f, ['└', '┴', '┘'])?;
-        for Reason { fate, code, orders } in &self.reasons {
-            writeln!(f, "  {} {fate} with {code}", grouped(*orders))?;
+        rule(f, &widths, ['└', '┴', '┘'])?;
+        for run in self.runs() {
+            for Reason { fate, code, orders } in &run.reasons {
+                writeln!(f, "  {} {fate} with {code} (policies: {})", grouped(*orders), run.policies)?;
+            }
         }
-        if self.ledger_ok {
-            writeln!(f, "  the books balance: nothing lost, nothing applied twice")
-        } else {
-            writeln!(f, "  THE BOOKS DO NOT BALANCE")?;
-            self.violations.iter().try_for_each(|violation| writeln!(f, "    {violation}"))
+        if let Some(before) = &self.before {
+            let share = |share: f64| format!("{:.3} %", share * 100.0);
+            let p99 = before.latency_ms.p99 / self.latency_ms.p99;
+            let (from, to) = (share(before.error_rate), share(self.error_rate));
+            writeln!(f, "  errors from {from} to {to}, p99 {p99:.1} times lower")?;
         }
+        if self.balances() {
+            return writeln!(f, "  the books balance: nothing lost, nothing applied twice");
+        }
+        writeln!(f, "  THE BOOKS DO NOT BALANCE")?;
+        self.runs().flat_map(|run| &run.violations).try_for_each(|violation| writeln!(f, "    {violation}"))
     }
 }
 
@@ -206,7 +260,12 @@ mod tests {
             units: Totals { deducted: 1_234_567, restocked: 3, points: 4 }.into(),
             points_granted: 4,
             calls: 100,
+            attempts: 103,
+            attempts_per_call: 1.03,
             retries: 2,
+            hedges: 1,
+            breakers_opened: 1,
+            shed: 0,
             latency_ms: Latency::of(latencies),
             ledger_ok: true,
             violations: Vec::new(),
@@ -215,6 +274,7 @@ mod tests {
             policies: "full",
             faults: FaultsSeen { plan: "none".to_owned(), ..FaultsSeen::default() },
             reasons: Vec::new(),
+            before: None,
         }
     }
 
@@ -231,7 +291,7 @@ mod tests {
             (&json!(4), &json!(100), &json!(2))
         );
         assert_eq!((&json["error_rate"], &json["ledger_ok"]), (&json!(0.2), &json!(true)));
-        for (name, ms) in [("p50", 500.0), ("p99", 990.0), ("p999", 999.0)] {
+        for (name, ms) in [("p50", 500.0), ("p99", 990.0), ("p999", 999.0), ("mean", 500.5)] {
             assert_eq!(json["latency_ms"][name], json!(ms));
         }
     }
@@ -250,8 +310,25 @@ mod tests {
     }
 
     #[test]
+    fn two_runs_stand_side_by_side() {
+        let before = Report { policies: "none", ..report() };
+        let both = Report { before: Some(Box::new(before)), error_rate: 0.0, ..report() };
+        let text = both.to_string();
+        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+        assert!(line("policies ").contains("none │         full │"), "{text}");
+        assert!(line("error rate").contains("20.000 % │      0.000 % │"), "{text}");
+        assert!(text.contains("errors from 20.000 % to 0.000 %, p99 1.0 times lower"), "{text}");
+        let json = serde_json::to_value(&both).unwrap();
+        assert_eq!((&json["policies"], &json["before"]["policies"]), (&json!("full"), &json!("none")));
+        assert!(both.balances());
+        let lost = Report { ledger_ok: false, violations: vec!["order 8".to_owned()], ..report() };
+        let both = Report { before: Some(Box::new(lost)), ..report() };
+        assert!(!both.balances() && both.to_string().contains("order 8"));
+    }
+
+    #[test]
     fn of_no_orders_none_failed() {
         assert_eq!(Orders::count(&[]).error_rate(), 0.0);
-        assert_eq!(Latency::of(Vec::new()), Latency { p50: 0.0, p99: 0.0, p999: 0.0 });
+        assert_eq!(Latency::of(Vec::new()), Latency { mean: 0.0, p50: 0.0, p99: 0.0, p999: 0.0 });
     }
 }

@@ -4,20 +4,24 @@ use super::{
     args::Policies,
     books::{OrderBook, PointsBook, StockBook},
     faults::{Conditioned, Conditions, Plan, Service},
-    policy::{Counts, Patience, Peer},
+    policy::{self, Counts, Patience, Peer},
     replica::Replica,
     services::{self, Books, InventoryFault, OrderFault, PointsFault, UserFault},
 };
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
-use towpath::{BoxError, Fault, Router};
+use tower::Layer as _;
+use towpath::{BoxError, Fault, Router, limit::AdmissionHandle};
 
 /// Replicas of each service.
 pub(crate) const REPLICAS: usize = 3;
 
 /// How long the order service waits for another one.
-const INNER: Patience = Patience { attempt: Duration::from_secs(1), total: Duration::from_secs(4) };
-/// How long the storefront waits for the order service: longer than that waits for one of the others.
-const OUTER: Patience = Patience { attempt: Duration::from_secs(10), total: Duration::from_secs(30) };
+const INNER: Patience =
+    Patience { attempt: Duration::from_secs(1), total: Duration::from_secs(4), hedges: true };
+/// How long the storefront waits for the order service: longer than that waits for one of the others. A second
+/// attempt beside the first would wait for that one: an order has one handler at a time.
+const OUTER: Patience =
+    Patience { attempt: Duration::from_secs(10), total: Duration::from_secs(30), hedges: false };
 
 /// What the shop is opened with.
 pub(crate) struct Setup {
@@ -32,6 +36,7 @@ pub(crate) struct Setup {
 pub(crate) struct Place {
     pub(crate) replica: Replica,
     pub(crate) conditions: Arc<Conditions>,
+    admission: Option<AdmissionHandle>,
 }
 
 /// The shop, open.
@@ -54,7 +59,7 @@ impl Shop {
         let orders = Arc::new(OrderBook::default());
         let points = Arc::new(PointsBook::default());
         let counts = Arc::new(Counts::default());
-        let start = Start { plan, seed };
+        let start = Start { plan, seed, policies };
 
         let user = services::user(Arc::new(customers));
         let user = start.service(Service::User, || UserFault::Busy.into(), |_| Ok(user.clone())).await?;
@@ -93,6 +98,12 @@ impl Shop {
         Ok(Shop { places, stock, orders, points, counts, order_service })
     }
 
+    /// Calls that the servers did not let in.
+    pub(crate) fn shed(&self) -> u64 {
+        let handles = self.places.iter().flatten().filter_map(|place| place.admission.as_ref());
+        handles.flat_map(AdmissionHandle::refused).sum()
+    }
+
     /// Calls that met a transient fault on purpose.
     pub(crate) fn transient_faults(&self) -> u64 {
         self.places.iter().flatten().map(|place| place.conditions.failed()).sum()
@@ -102,6 +113,7 @@ impl Shop {
 struct Start {
     plan: Plan,
     seed: u64,
+    policies: Policies,
 }
 
 impl Start {
@@ -118,7 +130,9 @@ impl Start {
             let conditions = Conditions::new(knobs.slow_factor, knobs.transient_rate, transient, seed);
             let conditions = Arc::new(conditions);
             let conditioned = Conditioned { router: router(number)?, conditions: conditions.clone() };
-            places.push(Place { replica: Replica::start(conditioned).await?, conditions });
+            let guard = policy::of_servers(self.policies)?;
+            let replica = Replica::start(guard.layer(conditioned)).await?;
+            places.push(Place { replica, conditions, admission: guard.handles().admission });
         }
         Ok(places)
     }
