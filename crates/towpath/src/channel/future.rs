@@ -12,7 +12,7 @@ use tower_service::Service;
 use towpath_core::{Error, ErrorKind, Loan, Processed, Request, Response};
 use towpath_transport::{Connection, ResponseFuture as Call};
 
-/// The answer of one call over a [`Channel`]. Nothing happens before the first poll.
+/// The answer of one call over a [`Channel`](super::Channel). Nothing happens before the first poll.
 ///
 /// Cancel safety: dropping it gives the call up; if it was sent, the callee is told.
 #[must_use = "futures do nothing unless polled"]
