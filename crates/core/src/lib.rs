@@ -33,6 +33,7 @@ mod hook;
 mod http;
 mod identity;
 mod info;
+mod listeners;
 mod live;
 mod message;
 pub mod metadata;
@@ -50,7 +51,8 @@ pub use classify::{AsError, Class, Classify, DefaultClassify, Verdict};
 pub use clock::Clock;
 pub use context::{Context, EndpointId, HasContext, Priority};
 pub use endpoint::{
-    Change, Discover, Endpoint, EndpointState, EndpointStatus, Fixed, InFlight, Load, NewService,
+    Change, Discover, Endpoint, EndpointState, EndpointStatus, Fixed, InFlight, InvalidReport, Load,
+    LoadReport, NewService,
 };
 pub use error::{BoxError, Error, ErrorKind, Processed};
 pub use extensions::Extensions;

@@ -1,5 +1,6 @@
 //! A value that can be replaced while it is used.
 
+use crate::listeners::Listeners;
 use std::{
     fmt,
     sync::{
@@ -33,17 +34,14 @@ struct Inner<T> {
     /// How often it was replaced. Changed while `value` is locked.
     version: AtomicU64,
     changed: Notify,
-    listeners: Mutex<Vec<Listener>>,
+    listeners: Listeners,
 }
-
-/// Says whether it is still to be told.
-type Listener = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl<T> Live<T> {
     /// A value, not replaced yet.
     pub fn new(value: T) -> Self {
         let value = Mutex::new(Arc::new(value));
-        let (version, changed, listeners) = (AtomicU64::new(0), Notify::new(), Mutex::default());
+        let (version, changed, listeners) = (AtomicU64::new(0), Notify::new(), Listeners::default());
         Live(Arc::new(Inner { value, version, changed, listeners }))
     }
 
@@ -72,7 +70,7 @@ impl<T> Live<T> {
         self.0.version.fetch_add(1, Release);
         drop(value);
         self.0.changed.notify_waiters();
-        self.tell();
+        self.0.listeners.tell();
         Ok(before)
     }
 
@@ -82,17 +80,7 @@ impl<T> Live<T> {
     ///
     /// It is kept for as long as the value is: hold what it tells weakly.
     pub fn listen(&self, listener: impl Fn() -> bool + Send + Sync + 'static) {
-        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(listener));
-    }
-
-    fn tell(&self) {
-        let lock = || self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        // Called without the lock: what they do is theirs.
-        let listeners = lock().clone();
-        let gone: Vec<_> = listeners.into_iter().filter(|listener| !listener()).collect();
-        if !gone.is_empty() {
-            lock().retain(|listener| !gone.iter().any(|gone| Arc::ptr_eq(gone, listener)));
-        }
+        self.0.listeners.add(listener);
     }
 
     /// How often it was replaced.
@@ -229,7 +217,7 @@ mod tests {
         assert_eq!(live.update(|_| Err::<u32, _>("no")), Err("no"));
         live.set(3);
         assert_eq!(*heard.lock().unwrap(), [1, 2, 3]);
-        assert_eq!(live.0.listeners.lock().unwrap().len(), 1);
+        assert_eq!(live.0.listeners.len(), 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is known of an endpoint at this moment.
 
-use crate::Clock;
+use crate::{Clock, listeners::Listeners};
 use std::{
     fmt,
     sync::{
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 ///
 /// It is one value for all, made of atomics; nothing locks. Each part has **one writer**, so that none of
 /// them undoes what another found out: the pool says whether it is connected, the breaker asks for it to be
-/// ejected, the balancer grants that (or does not, if too many are out already), health or the peer says that
-/// it drains, and discovery alone says that it is gone: an error never does. The picker only reads
+/// ejected, the balancer grants that (or does not, if too many are out already), health says that its checks fail, the
+/// peer or the registry that it drains, and discovery alone says that it is gone: an error never does. The picker only reads
 /// [`status`](Self::status), in which all this is one word.
 pub struct EndpointState {
     /// The times below are counted from here.
@@ -32,6 +32,7 @@ pub struct EndpointState {
     ejected_until: AtomicU64,
     /// The bits of an `f64`.
     load: AtomicU64,
+    listeners: Listeners,
 }
 
 /// What a picker sees: the first of these that holds, from the end.
@@ -44,6 +45,8 @@ pub enum EndpointStatus {
         /// When the next try is made; `None`: one is under way, or the first call makes it.
         next_try: Option<Instant>,
     },
+    /// Its health checks fail.
+    Unhealthy,
     /// Connected or not, it fails too often and gets no calls for a while.
     Ejected {
         /// Until when; `None`: until somebody says so.
@@ -62,6 +65,7 @@ const EJECTED: u8 = ASKED | GRANTED;
 const DRAINING: u8 = 8;
 const GONE: u8 = 16;
 const PANIC: u8 = 32;
+const UNHEALTHY: u8 = 64;
 
 impl EndpointState {
     /// Not connected, and nothing is known.
@@ -73,6 +77,7 @@ impl EndpointState {
             next_try: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
             load: AtomicU64::new(0),
+            listeners: Listeners::default(),
         }
     }
 
@@ -86,6 +91,8 @@ impl EndpointState {
             EndpointStatus::Draining
         } else if flags & EJECTED == EJECTED {
             EndpointStatus::Ejected { until: self.time(&self.ejected_until) }
+        } else if flags & UNHEALTHY != 0 {
+            EndpointStatus::Unhealthy
         } else if flags & READY == 0 {
             EndpointStatus::Connecting { next_try: self.time(&self.next_try) }
         } else {
@@ -97,7 +104,7 @@ impl EndpointState {
     #[inline]
     pub fn is_ready(&self) -> bool {
         let flags = self.flags.load(Acquire);
-        flags & (READY | DRAINING | GONE) == READY && flags & EJECTED != EJECTED
+        flags & (READY | UNHEALTHY | DRAINING | GONE) == READY && flags & EJECTED != EJECTED
     }
 
     /// The pool: there is a connection.
@@ -120,7 +127,11 @@ impl EndpointState {
 
     /// The breaker: it may get calls again. The grant ends with it. Says whether there was anything to end.
     pub fn end_ejection(&self) -> bool {
-        self.flags.fetch_and(!EJECTED, Release) & ASKED != 0
+        let asked = self.flags.fetch_and(!EJECTED, Release) & ASKED != 0;
+        if asked {
+            self.listeners.tell();
+        }
+        asked
     }
 
     /// Whether the breaker asks for it to be ejected, granted or not.
@@ -136,8 +147,11 @@ impl EndpointState {
             true => Some(flags | GRANTED),
             false => Some(flags & !GRANTED),
         };
-        let done = self.flags.fetch_update(Release, Acquire, grant).is_ok();
-        granted && done
+        let before = self.flags.fetch_update(Release, Acquire, grant);
+        if before.is_ok_and(|before| (before & GRANTED != 0) != granted) {
+            self.listeners.tell();
+        }
+        granted && before.is_ok()
     }
 
     /// The balancer: so many are out that those which ask to be ejected get calls all the same. A breaker
@@ -152,7 +166,17 @@ impl EndpointState {
         self.flags.load(Acquire) & PANIC != 0
     }
 
-    /// Health or the peer: it takes nothing new, or does again.
+    /// Health: its checks fail, or do not any more.
+    pub fn set_unhealthy(&self, unhealthy: bool) {
+        self.set(UNHEALTHY, unhealthy);
+    }
+
+    /// Whether its health checks fail, whatever else is known.
+    pub fn is_unhealthy(&self) -> bool {
+        self.flags.load(Acquire) & UNHEALTHY != 0
+    }
+
+    /// The peer or the registry: it takes nothing new, or does again.
     pub fn set_draining(&self, draining: bool) {
         self.set(DRAINING, draining);
     }
@@ -166,6 +190,28 @@ impl EndpointState {
     #[inline]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
+    }
+
+    /// Counts a call, until [`leave`](Self::leave): for who keeps this state in another way than by an `Arc`.
+    /// Everybody else takes an [`InFlight`].
+    #[inline]
+    pub fn enter(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// Ends a call that was [counted](Self::enter): once for each.
+    #[inline]
+    pub fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Has `listener` called after each change of what [`status`](Self::status) and
+    /// [`asks_ejection`](Self::asks_ejection) say, by whoever made it, until it answers `false`. Times that change alone
+    /// do not count. It must not block; what it reads may be newer than the change.
+    ///
+    /// It is kept for as long as the state is: hold what it tells weakly.
+    pub fn listen(&self, listener: impl Fn() -> bool + Send + Sync + 'static) {
+        self.listeners.add(listener);
     }
 
     /// The load as it was last set: in whatever measure the balancer has; 0 at first.
@@ -198,7 +244,11 @@ impl EndpointState {
             true => self.flags.fetch_or(flag, Release),
             false => self.flags.fetch_and(!flag, Release),
         };
-        before & flag != 0
+        let was = before & flag != 0;
+        if was != on {
+            self.listeners.tell();
+        }
+        was
     }
 
     fn time(&self, cell: &AtomicU64) -> Option<Instant> {
@@ -239,7 +289,7 @@ pub struct InFlight(Arc<EndpointState>);
 impl InFlight {
     /// Counts a call.
     pub fn begin(state: Arc<EndpointState>) -> Self {
-        state.in_flight.fetch_add(1, Relaxed);
+        state.enter();
         InFlight(state)
     }
 
@@ -251,14 +301,14 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        self.0.leave();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use EndpointStatus::{Connecting, Draining, Ejected, Gone, Ready};
+    use EndpointStatus::{Connecting, Draining, Ejected, Gone, Ready, Unhealthy};
     use proptest::prelude::*;
     use std::thread;
 
@@ -324,10 +374,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_word_for_all(steps in proptest::collection::vec(0u8..11, 0..30)) {
+        fn one_word_for_all(steps in proptest::collection::vec(0u8..13, 0..30)) {
             let state = EndpointState::new();
+            let told = Arc::new(AtomicU32::new(0));
+            state.listen({ let told = told.clone(); move || { told.fetch_add(1, Relaxed); true } });
             let (mut ready, mut asked, mut granted, mut draining, mut gone) = (false, false, false, false, false);
+            let mut unhealthy = false;
             for step in steps {
+                let (before, asked_before) = (state.status(), state.asks_ejection());
+                let told_before = told.load(Relaxed);
                 match step {
                     0 => { state.set_ready(); ready = true }
                     1 => { state.set_connecting(None); ready = false }
@@ -339,15 +394,22 @@ mod tests {
                     7 => { state.set_draining(false); draining = false }
                     8 => { state.set_panic(true); prop_assert!(state.in_panic()) }
                     9 => { state.set_panic(false); prop_assert!(!state.in_panic()) }
+                    10 => { state.set_unhealthy(true); unhealthy = true }
+                    11 => { state.set_unhealthy(false); unhealthy = false }
                     _ => { state.set_gone(); gone = true }
                 }
-                let expected = match (gone, draining, asked && granted, ready) {
+                let expected = match (gone, draining, asked && granted, unhealthy, ready) {
                     (true, ..) => Gone,
                     (_, true, ..) => Draining,
-                    (_, _, true, _) => Ejected { until: None },
+                    (_, _, true, ..) => Ejected { until: None },
+                    (.., true, _) => Unhealthy,
                     (.., true) => Ready,
                     (.., false) => Connecting { next_try: None },
                 };
+                prop_assert_eq!(state.is_unhealthy(), unhealthy);
+                if (before, asked_before) != (expected, asked) {
+                    prop_assert_eq!(told.load(Relaxed), told_before + 1, "told once of each change");
+                }
                 prop_assert_eq!(state.status(), expected);
                 prop_assert_eq!(state.is_ready(), expected == Ready);
             }
