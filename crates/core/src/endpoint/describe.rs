@@ -90,6 +90,16 @@ impl Endpoint {
         self
     }
 
+    /// Takes back all that was said of it but its address: weight 1, priority 0, no zone, no labels. For who
+    /// describes it anew as a whole.
+    #[must_use]
+    pub fn undescribed(mut self) -> Self {
+        let about = Arc::make_mut(&mut self.about);
+        (about.weight, about.priority, about.zone) = (1, 0, None);
+        about.labels.clear();
+        self
+    }
+
     /// Which one it is, for as long as this process runs.
     #[inline]
     pub fn id(&self) -> EndpointId {
@@ -191,5 +201,8 @@ mod tests {
         assert_eq!(other.state().in_flight(), 0);
         assert_eq!(one, one.clone());
         assert_eq!(other.labels().collect::<Vec<_>>(), [("v", "2")]);
+        let bare = other.undescribed();
+        assert_eq!((bare.id(), bare.weight(), bare.priority(), bare.zone()), (one.id(), 1, 0, None));
+        assert_eq!(bare.labels().count(), 0);
     }
 }

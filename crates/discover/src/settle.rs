@@ -1,0 +1,156 @@
+//! When what a source says becomes the set of endpoints: a pure machine, which is told the time.
+
+use crate::{
+    Changes, DiscoverConfig, Instance, Update,
+    table::{Applied, Table},
+};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::time::Instant;
+use towpath_core::Endpoint;
+
+/// What a source has said, and what of it was made known.
+///
+/// ```text
+///  nothing known ── first word ──► known, and told at once
+///  known ── changes ──► waits until it is quiet ──► told
+///  known ── all are gone ──► doubts it, for `empty_hold` ──► told
+///                                └── some are back ──► as if nothing had been
+/// ```
+#[derive(Debug, Default)]
+pub(crate) struct Settle {
+    table: Table,
+    told: BTreeMap<Arc<str>, Told>,
+    settled: bool,
+    /// When the first and the last change came that were not told yet.
+    waiting: Option<(Instant, Instant)>,
+    /// Since when the source says that there is nothing.
+    doubt: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Told {
+    instance: Instance,
+    endpoint: Endpoint,
+}
+
+/// What happened when an update came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) refused: Option<(usize, String)>,
+    pub(crate) doubt: Option<Doubt>,
+}
+
+/// A turn in the belief in an empty answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    Until(Instant),
+    Withdrawn,
+}
+
+/// A set to be made known, and what is to be said to its endpoints.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) gone: Vec<Endpoint>,
+    /// Those for which it changed whether they drain.
+    pub(crate) draining: Vec<(Endpoint, bool)>,
+    pub(crate) changes: Changes,
+}
+
+impl Settle {
+    /// The source said something.
+    pub(crate) fn hear(&mut self, update: Update, now: Instant, config: &DiscoverConfig) -> Heard {
+        // A list may be empty; a delta that says nothing does not mean that there is nothing.
+        let first = !self.settled && matches!(update, Update::Full(_));
+        let Applied { changed, refused } = self.table.apply(update, config.max_endpoints());
+        if changed || first {
+            let since = self.waiting.map_or(now, |(since, _)| since);
+            self.waiting = Some((since, now));
+        }
+        let empty = self.table.is_empty() && !self.told.is_empty();
+        let doubt = match (empty, self.doubt) {
+            (true, None) => {
+                self.doubt = Some(now);
+                (!config.empty_hold().is_zero()).then(|| Doubt::Until(now + config.empty_hold()))
+            }
+            (false, Some(_)) => {
+                self.doubt = None;
+                Some(Doubt::Withdrawn)
+            }
+            _ => None,
+        };
+        Heard { refused, doubt }
+    }
+
+    /// When there is something to make known, if nothing else is said until then.
+    pub(crate) fn due(&self, config: &DiscoverConfig) -> Option<Instant> {
+        let (since, last) = self.waiting?;
+        Some(match self.doubt {
+            _ if !self.settled => since,
+            Some(since) => since + config.empty_hold(),
+            None => (last + config.quiet()).min(since + config.quiet_max()),
+        })
+    }
+
+    /// What is to be made known now, if anything.
+    pub(crate) fn settle(&mut self, now: Instant, config: &DiscoverConfig) -> Option<Publication> {
+        if self.due(config).is_none_or(|due| now < due) {
+            return None;
+        }
+        (self.waiting, self.doubt) = (None, None);
+        let first = !std::mem::replace(&mut self.settled, true);
+        let is = self.table.by_address();
+        let mut publication = Publication {
+            endpoints: Vec::with_capacity(is.len()),
+            gone: Vec::new(),
+            draining: Vec::new(),
+            changes: Changes { endpoints: is.len(), ..Changes::default() },
+        };
+        self.told.retain(|address, told| {
+            let stays = is.contains_key(address);
+            if !stays {
+                publication.gone.push(told.endpoint.clone());
+            }
+            stays
+        });
+        publication.changes.removed = publication.gone.len();
+        for (address, instance) in is {
+            let told = match self.told.get_mut(address) {
+                Some(told) if told.instance == *instance => told,
+                Some(told) => {
+                    publication.changes.described += 1;
+                    if told.instance.is_draining() != instance.is_draining() {
+                        publication.draining.push((told.endpoint.clone(), instance.is_draining()));
+                    }
+                    told.endpoint = described(told.endpoint.clone(), instance);
+                    told.instance = instance.clone();
+                    told
+                }
+                None => {
+                    publication.changes.inserted += 1;
+                    let endpoint = described(Endpoint::new(address.clone()), instance);
+                    if instance.is_draining() {
+                        publication.draining.push((endpoint.clone(), true));
+                    }
+                    self.told.entry(address.clone()).or_insert(Told { instance: instance.clone(), endpoint })
+                }
+            };
+            publication.endpoints.push(told.endpoint.clone());
+        }
+        let Changes { inserted, removed, described, .. } = publication.changes;
+        (first || inserted + removed + described > 0).then_some(publication)
+    }
+}
+
+/// The same endpoint, as the instance describes it.
+fn described(endpoint: Endpoint, instance: &Instance) -> Endpoint {
+    let mut endpoint =
+        endpoint.undescribed().with_weight(instance.weight()).with_priority(instance.priority());
+    if let Some(zone) = instance.zone() {
+        endpoint = endpoint.with_zone(zone.clone());
+    }
+    for (name, value) in instance.labels() {
+        endpoint = endpoint.with_label(name, value);
+    }
+    endpoint
+}
