@@ -1,5 +1,5 @@
-//! One replica of a service: a listener on loopback and its connections, which can die and come back, and
-//! which can be reset one by one.
+//! One replica of a service: a listener on loopback and its connections, which can die and come back, freeze and thaw,
+//! and which can be reset one by one.
 //!
 //! It uses towpath's server one connection at a time ([`ServerConnection`]) and accepts by itself, because a
 //! well-behaved listener has no way to do what is done here.
@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -19,6 +19,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
     task::{AbortHandle, JoinHandle},
 };
 use towpath::{
@@ -42,6 +43,7 @@ pub(crate) struct Replica {
     /// While it is dead: the port, held but not listened on, so that connecting is refused and nobody else
     /// gets it.
     held: Mutex<Option<TcpSocket>>,
+    frozen: watch::Sender<bool>,
 }
 
 impl Replica {
@@ -54,6 +56,7 @@ impl Replica {
             open: Arc::default(),
             listening: Mutex::default(),
             held: Mutex::default(),
+            frozen: watch::Sender::new(false),
         };
         replica.listen(listener);
         Ok(replica)
@@ -97,9 +100,17 @@ impl Replica {
         Ok(())
     }
 
+    /// Freezes it, as SIGSTOP does a process, or thaws it: while it is frozen the system still takes connections and
+    /// bytes for it, and nobody reads, answers or hangs up. (A handler that had begun to wait goes on; its answer
+    /// stays here.)
+    pub(crate) fn set_frozen(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
+    }
+
     fn listen(&self, listener: TcpListener) {
-        let accepting = accept(listener, self.service.clone(), self.open.clone());
-        *lock(&self.listening) = Some(tokio::spawn(accepting));
+        let frozen = self.frozen.subscribe();
+        let accepting = accept(listener, self.service.clone(), self.open.clone(), frozen.clone());
+        *lock(&self.listening) = Some(tokio::spawn(unless_frozen(frozen, accepting)));
     }
 }
 
@@ -111,7 +122,26 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-async fn accept(listener: TcpListener, service: Served, open: Arc<OpenConnections>) {
+/// Does the work, but not a step of it while it is frozen.
+async fn unless_frozen<F: Future>(mut frozen: watch::Receiver<bool>, work: F) -> F::Output {
+    let mut work = pin!(work);
+    loop {
+        // Who has frozen it is gone: it stays as it is.
+        let Ok(_) = frozen.wait_for(|frozen| !frozen).await else { return std::future::pending().await };
+        tokio::select! {
+            biased;
+            Ok(_) = frozen.wait_for(|frozen| *frozen) => {}
+            output = &mut work => return output,
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    service: Served,
+    open: Arc<OpenConnections>,
+    frozen: watch::Receiver<bool>,
+) {
     let config = ServerConfig::default();
     loop {
         // What fails here is a connection that was gone before it was accepted.
@@ -122,7 +152,7 @@ async fn accept(listener: TcpListener, service: Served, open: Arc<OpenConnection
         let resets = Arc::new(AtomicBool::new(false));
         let stream = Resettable { stream, resets: resets.clone() };
         let connection = ServerConnection::new(stream, service.clone(), &config, Drain::new().watch());
-        open.add(resets, connection);
+        open.add(resets, unless_frozen(frozen.clone(), connection));
     }
 }
 
@@ -242,7 +272,10 @@ mod tests {
     use super::*;
     use crate::storefront::{faults::Conditions, services::UserFault};
     use std::time::Duration;
-    use tokio::{io::AsyncReadExt, time::sleep};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::sleep,
+    };
     use tower::Layer as _;
     use towpath::{Router, ServerPolicies};
 
@@ -300,6 +333,25 @@ mod tests {
             replica.revive().unwrap();
         }
         connect(&replica).await;
+    }
+
+    #[tokio::test]
+    async fn a_frozen_replica_takes_what_is_sent_and_says_nothing() {
+        const PING: &[u8] = b"MC\x01\x05\0\0\0\x08\0\0\0\0\0\0\0\x07";
+        let replica = replica().await;
+        let mut stream = connect(&replica).await;
+        replica.set_frozen(true);
+        stream.write_all(PING).await.unwrap();
+        let mut late = TcpStream::connect(replica.address()).await.unwrap();
+        late.write_all(PING).await.unwrap();
+        sleep(Duration::from_millis(30)).await;
+        assert_eq!(replica.open(), 1, "nobody accepts");
+        replica.set_frozen(false);
+        for stream in [&mut stream, &mut late] {
+            let mut pong = [0; 8];
+            stream.read_exact(&mut pong).await.unwrap();
+            assert_eq!(&pong[..3], b"MC\x01");
+        }
     }
 
     #[tokio::test]

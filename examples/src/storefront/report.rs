@@ -75,6 +75,7 @@ pub(crate) struct FaultsSeen {
     /// `none`, `default` or the file.
     pub(crate) plan: String,
     pub(crate) deaths: u64,
+    pub(crate) freezes: u64,
     pub(crate) slow_phases: u64,
     pub(crate) transient: u64,
     pub(crate) resets: u64,
@@ -176,6 +177,7 @@ impl Report {
                 ("orders a second", grouped(self.orders_per_s as u64)),
                 ("faults", faults.plan.clone()),
                 ("replicas died", grouped(faults.deaths)),
+                ("replicas froze", grouped(faults.freezes)),
                 ("slow phases", grouped(faults.slow_phases)),
                 ("transient faults", grouped(faults.transient)),
                 ("connections reset", grouped(faults.resets)),

@@ -63,6 +63,11 @@ async fn carry_out(
                 seen.deaths += 1;
             }
             Event::Revives { service, replica } => place(service, replica).replica.revive()?,
+            Event::Freezes { service, replica } => {
+                place(service, replica).replica.set_frozen(true);
+                seen.freezes += 1;
+            }
+            Event::Thaws { service, replica } => place(service, replica).replica.set_frozen(false),
             Event::Slows { service, replica } => {
                 place(service, replica).conditions.set_slow(true);
                 seen.slow_phases += 1;
@@ -112,6 +117,7 @@ fn reset(shop: &Shop, plan: &Plan, services: &[usize], rng: &mut Rng) -> u64 {
 fn calm_down(shop: &Shop) -> io::Result<()> {
     for place in shop.places.iter().flatten() {
         place.conditions.calm_down();
+        place.replica.set_frozen(false);
         place.replica.revive()?;
     }
     Ok(())

@@ -31,6 +31,9 @@ pub(crate) struct Knobs {
     /// How often one of its replicas dies, and for how long: listener and connections are gone.
     pub(crate) die_every: Duration,
     pub(crate) die_for: Duration,
+    /// How often one of its replicas freezes, and for how long: it keeps its connections and says nothing.
+    pub(crate) freeze_every: Duration,
+    pub(crate) freeze_for: Duration,
     /// How often one of its replicas answers slower, for how long, and how many times slower.
     pub(crate) slow_every: Duration,
     pub(crate) slow_for: Duration,
@@ -66,6 +69,8 @@ impl Plan {
         let every = Knobs {
             die_every: Duration::from_secs(10),
             die_for: Duration::from_secs(2),
+            freeze_every: Duration::from_secs(20),
+            freeze_for: Duration::from_secs(1),
             transient_rate: 0.01,
             reset_every: Duration::from_secs(1),
             reset_share: 0.005,
@@ -123,6 +128,8 @@ struct File {
 struct Table {
     die_every_s: Option<f64>,
     die_for_s: Option<f64>,
+    freeze_every_s: Option<f64>,
+    freeze_for_s: Option<f64>,
     slow_every_s: Option<f64>,
     slow_for_s: Option<f64>,
     slow_factor: Option<f64>,
@@ -146,6 +153,8 @@ fn knobs(all: &Table, own: &Table, service: Service) -> Result<Knobs, String> {
     let knobs = Knobs {
         die_every: time("die_every_s", |t| t.die_every_s)?,
         die_for: time("die_for_s", |t| t.die_for_s)?,
+        freeze_every: time("freeze_every_s", |t| t.freeze_every_s)?,
+        freeze_for: time("freeze_for_s", |t| t.freeze_for_s)?,
         slow_every: time("slow_every_s", |t| t.slow_every_s)?,
         slow_for: time("slow_for_s", |t| t.slow_for_s)?,
         slow_factor: number("slow_factor", |t| t.slow_factor, 1.0..=10_000.0)?,
@@ -153,9 +162,11 @@ fn knobs(all: &Table, own: &Table, service: Service) -> Result<Knobs, String> {
         reset_every: time("reset_every_s", |t| t.reset_every_s)?,
         reset_share: share("reset_share", |t| t.reset_share)?,
     };
-    for (what, every, lasts) in
-        [("die", knobs.die_every, knobs.die_for), ("slow", knobs.slow_every, knobs.slow_for)]
-    {
+    for (what, every, lasts) in [
+        ("die", knobs.die_every, knobs.die_for),
+        ("freeze", knobs.freeze_every, knobs.freeze_for),
+        ("slow", knobs.slow_every, knobs.slow_for),
+    ] {
         if !every.is_zero() && lasts >= every {
             let service = service.name();
             return Err(format!("{what}_for_s for {service} must be shorter than {what}_every_s"));

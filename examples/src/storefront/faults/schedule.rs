@@ -11,6 +11,10 @@ pub(crate) enum Event {
     Dies { service: usize, replica: usize },
     /// It is back.
     Revives { service: usize, replica: usize },
+    /// A replica stops where it is, with its connections open.
+    Freezes { service: usize, replica: usize },
+    /// It goes on.
+    Thaws { service: usize, replica: usize },
     /// A replica turns slow.
     Slows { service: usize, replica: usize },
     /// It is as fast as ever again.
@@ -41,6 +45,12 @@ impl Schedule {
                 let first = knobs.die_every * (service as u32 + 1) / (services + 1);
                 let replica = schedule.any_replica();
                 schedule.add(first, Event::Dies { service, replica });
+            }
+            if !knobs.freeze_every.is_zero() && !knobs.freeze_for.is_zero() {
+                // Between two deaths of the usual plan.
+                let first = knobs.freeze_every * (2 * service as u32 + 1) / (2 * (services + 1));
+                let replica = schedule.any_replica();
+                schedule.add(first, Event::Freezes { service, replica });
             }
             if !knobs.slow_every.is_zero() && !knobs.slow_for.is_zero() {
                 let replica = schedule.any_replica();
@@ -75,6 +85,12 @@ impl Iterator for Schedule {
                 let replica = self.any_replica();
                 self.add(at + knobs.die_every, Event::Dies { service, replica });
             }
+            Event::Freezes { service, replica } => {
+                let knobs = self.plan[Service::ALL[service]];
+                self.add(at + knobs.freeze_for, Event::Thaws { service, replica });
+                let replica = self.any_replica();
+                self.add(at + knobs.freeze_every, Event::Freezes { service, replica });
+            }
             Event::Slows { service, replica } => {
                 let knobs = self.plan[Service::ALL[service]];
                 self.add(at + knobs.slow_for, Event::Recovers { service, replica });
@@ -84,7 +100,7 @@ impl Iterator for Schedule {
             Event::Resets { service } => {
                 self.add(at + self.plan[Service::ALL[service]].reset_every, event);
             }
-            Event::Revives { .. } | Event::Recovers { .. } => {}
+            Event::Revives { .. } | Event::Thaws { .. } | Event::Recovers { .. } => {}
         }
         Some((at, event))
     }
@@ -136,6 +152,7 @@ mod tests {
         for service in 0..Service::ALL.len() {
             let count = |of: fn(&Event, usize) -> bool| events.iter().filter(|(_, e)| of(e, service)).count();
             assert_eq!(count(|e, s| matches!(e, Event::Dies { service, .. } if *service == s)), 6);
+            assert_eq!(count(|e, s| matches!(e, Event::Freezes { service, .. } if *service == s)), 3);
             assert_eq!(count(|e, s| matches!(e, Event::Resets { service } if *service == s)), 59);
             let slow = if Service::ALL[service] == Service::Inventory { 3 } else { 0 };
             assert_eq!(count(|e, s| matches!(e, Event::Slows { service, .. } if *service == s)), slow);
