@@ -100,6 +100,13 @@ impl Endpoint {
         self
     }
 
+    /// This endpoint, described as another one is: address, weight, priority, zone and labels. Id and state stay.
+    #[must_use]
+    pub fn described_as(&self, other: &Endpoint) -> Self {
+        let about = About { id: self.about.id, ..(*other.about).clone() };
+        Endpoint { about: Arc::new(about), state: self.state.clone() }
+    }
+
     /// Which one it is, for as long as this process runs.
     #[inline]
     pub fn id(&self) -> EndpointId {
@@ -195,7 +202,14 @@ mod tests {
             (other.weight(), other.priority(), other.zone(), other.label("v")),
             (0, 2, Some("z"), Some("2"))
         );
+        let third = Endpoint::new("b");
+        let alike = third.described_as(&other);
+        assert_eq!(
+            (alike.id(), alike.address(), alike.weight(), alike.label("v")),
+            (third.id(), one.address(), 0, Some("2"))
+        );
         let call = one.begin();
+        assert_eq!(alike.state().in_flight(), 0);
         assert_eq!(other.state().in_flight(), 1);
         drop(call);
         assert_eq!(other.state().in_flight(), 0);
