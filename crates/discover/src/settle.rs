@@ -154,3 +154,107 @@ fn described(endpoint: Endpoint, instance: &Instance) -> Endpoint {
     }
     endpoint
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::{collections::BTreeSet, time::Duration};
+    use towpath_core::EndpointId;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Full(BTreeSet<u8>),
+        Insert(u8),
+        Remove(u8),
+        Wait(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let some = proptest::collection::btree_set(0u8..5, 0..5);
+        let step = prop_oneof![
+            2 => some.prop_map(Step::Full),
+            2 => (0u8..5).prop_map(Step::Insert),
+            2 => (0u8..5).prop_map(Step::Remove),
+            4 => prop_oneof![0u64..50, 0u64..400, 0u64..6_000].prop_map(Step::Wait),
+        ];
+        proptest::collection::vec(step, 0..40)
+    }
+
+    fn instance(n: u8) -> Instance {
+        Instance::new(n.to_string())
+    }
+
+    proptest! {
+        /// Beside a set of numbers that takes every word as it comes.
+        #[test]
+        fn what_is_said_is_told_in_time_and_nothing_else(steps in steps()) {
+            let ms = Duration::from_millis;
+            let config = DiscoverConfig::default().with_empty_hold(ms(5_000)).unwrap();
+            let (mut settle, mut now) = (Settle::default(), Instant::now());
+            let (mut said, mut known) = (BTreeSet::new(), false);
+            let mut told: BTreeMap<String, EndpointId> = BTreeMap::new();
+            let mut empty_since = now;
+            // Since when what is told is not what is said.
+            let mut behind: Option<Instant> = None;
+            for step in steps.into_iter().chain([Step::Wait(6_000)]) {
+                let end = match step {
+                    Step::Wait(time) => now + ms(time),
+                    step => {
+                        let was_empty = said.is_empty();
+                        let update = match step {
+                            Step::Full(all) => {
+                                said = all.clone();
+                                known = true;
+                                Update::Full(all.into_iter().map(instance).collect())
+                            }
+                            Step::Insert(n) => {
+                                said.insert(n);
+                                known = true;
+                                Update::Delta { changed: vec![instance(n)], removed: vec![] }
+                            }
+                            Step::Remove(n) => {
+                                said.remove(&n);
+                                Update::Delta { changed: vec![], removed: vec![n.to_string().into()] }
+                            }
+                            Step::Wait(_) => Update::Unchanged,
+                        };
+                        if !was_empty && said.is_empty() {
+                            empty_since = now;
+                        }
+                        settle.hear(update, now, &config);
+                        now
+                    }
+                };
+                while let Some(due) = settle.due(&config).filter(|due| *due <= end) {
+                    now = now.max(due);
+                    let Some(publication) = settle.settle(now, &config) else { continue };
+                    let is: BTreeMap<_, _> = (publication.endpoints.iter())
+                        .map(|one| (one.address().to_string(), one.id()))
+                        .collect();
+                    let wanted: BTreeSet<_> = said.iter().map(u8::to_string).collect();
+                    prop_assert!(is.keys().eq(wanted.iter()), "{is:?} {wanted:?}");
+                    prop_assert!(known);
+                    for (address, id) in &is {
+                        // Who stayed is the same; who is new is nobody that was.
+                        prop_assert_eq!(told.get(address).is_none_or(|was| was == id), true);
+                        prop_assert_eq!(told.values().any(|was| was == id), told.contains_key(address));
+                    }
+                    let gone: BTreeSet<_> = publication.gone.iter().map(Endpoint::id).collect();
+                    let missing = told.iter().filter(|(address, _)| !is.contains_key(*address));
+                    prop_assert_eq!(gone, missing.map(|(_, id)| *id).collect());
+                    if is.is_empty() && !told.is_empty() {
+                        prop_assert!(now >= empty_since + ms(5_000), "it was believed at once");
+                    }
+                    told = is;
+                }
+                now = end;
+                let same = told.keys().cloned().eq(said.iter().map(u8::to_string)) || !known;
+                behind = if same { None } else { behind.or(Some(now)) };
+                let patience = if said.is_empty() { 5_000 } else { 1_000 };
+                let since = if said.is_empty() { behind.map(|_| empty_since) } else { behind };
+                prop_assert!(since.is_none_or(|since| now < since + ms(patience)), "it is told too late");
+            }
+        }
+    }
+}
