@@ -62,7 +62,8 @@ impl Instance {
     /// address. Two instances of one address are one endpoint: as the later one describes it, until both are gone.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.key = Some(key.into());
+        let key = key.into();
+        self.key = (key != self.address).then_some(key);
         self
     }
 
