@@ -21,8 +21,8 @@ use towpath_core::{Live, Observe};
 ///   source says so.
 /// - **A sudden empty answer is doubted**: for 30 s by default the last endpoints stay.
 /// - **Changes that come together are told together.**
-/// - **The same address is the same endpoint**, with its id and its state, for as long as it is in the set; described
-///   anew where weight, priority, zone or labels have changed.
+/// - **The same address is the same endpoint** of a watch, with its id and its state, for as long as it is in the set;
+///   described anew where weight, priority, zone or labels have changed.
 /// - What sources say is **bounded**: in number and in size; the rest is not taken.
 ///
 /// ```

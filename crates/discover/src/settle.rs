@@ -4,9 +4,12 @@ use crate::{
     Changes, DiscoverConfig, Instance, Update,
     table::{Applied, Table},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::time::Instant;
-use towpath_core::Endpoint;
+use towpath_core::{Endpoint, EndpointId};
 
 /// What a source has said, and what of it was made known.
 ///
@@ -52,8 +55,7 @@ pub(crate) enum Doubt {
 pub(crate) struct Publication {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) gone: Vec<Endpoint>,
-    /// Those for which it changed whether they drain.
-    pub(crate) draining: Vec<(Endpoint, bool)>,
+    pub(crate) draining: BTreeSet<EndpointId>,
     pub(crate) changes: Changes,
 }
 
@@ -103,7 +105,7 @@ impl Settle {
         let mut publication = Publication {
             endpoints: Vec::with_capacity(is.len()),
             gone: Vec::new(),
-            draining: Vec::new(),
+            draining: BTreeSet::new(),
             changes: Changes { endpoints: is.len(), ..Changes::default() },
         };
         self.told.retain(|address, told| {
@@ -119,9 +121,6 @@ impl Settle {
                 Some(told) if told.instance == *instance => told,
                 Some(told) => {
                     publication.changes.described += 1;
-                    if told.instance.is_draining() != instance.is_draining() {
-                        publication.draining.push((told.endpoint.clone(), instance.is_draining()));
-                    }
                     told.endpoint = described(told.endpoint.clone(), instance);
                     told.instance = instance.clone();
                     told
@@ -129,12 +128,12 @@ impl Settle {
                 None => {
                     publication.changes.inserted += 1;
                     let endpoint = described(Endpoint::new(address.clone()), instance);
-                    if instance.is_draining() {
-                        publication.draining.push((endpoint.clone(), true));
-                    }
                     self.told.entry(address.clone()).or_insert(Told { instance: instance.clone(), endpoint })
                 }
             };
+            if instance.is_draining() {
+                publication.draining.insert(told.endpoint.id());
+            }
             publication.endpoints.push(told.endpoint.clone());
         }
         let Changes { inserted, removed, described, .. } = publication.changes;
@@ -159,8 +158,7 @@ fn described(endpoint: Endpoint, instance: &Instance) -> Endpoint {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::{collections::BTreeSet, time::Duration};
-    use towpath_core::EndpointId;
+    use std::time::Duration;
 
     #[derive(Clone, Debug)]
     enum Step {

@@ -175,9 +175,8 @@ impl Shared {
     pub(crate) fn publish(&self, publication: Publication) {
         let Publication { endpoints, gone, draining, changes } = publication;
         gone.iter().for_each(|endpoint| endpoint.state().set_gone());
-        draining.iter().for_each(|(endpoint, draining)| endpoint.state().set_draining(*draining));
         let mut state = self.lock();
-        let snapshot = Arc::new(Snapshot::new(state.snapshot.version() + 1, endpoints));
+        let snapshot = Arc::new(Snapshot::new(state.snapshot.version() + 1, endpoints, draining));
         let old = std::mem::replace(&mut state.snapshot, snapshot);
         state.report.doubted_until = None;
         let waiting = state.everybody();

@@ -1,21 +1,23 @@
 //! A set of endpoints at one moment, and how to get from one to another.
 
-use std::collections::VecDeque;
-use towpath_core::{Change, Endpoint};
+use std::collections::{BTreeSet, VecDeque};
+use towpath_core::{Change, Endpoint, EndpointId};
 
-/// The endpoints of one name at one moment.
+/// The endpoints of one name at one moment, as the source describes them. Their state is nobody's: each
+/// [`Watch`](crate::Watch) tells of endpoints of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     version: u64,
     settled: bool,
     /// Sorted by id.
     endpoints: Vec<Endpoint>,
+    draining: BTreeSet<EndpointId>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(version: u64, mut endpoints: Vec<Endpoint>) -> Self {
+    pub(crate) fn new(version: u64, mut endpoints: Vec<Endpoint>, draining: BTreeSet<EndpointId>) -> Self {
         endpoints.sort_unstable_by_key(Endpoint::id);
-        Snapshot { version, settled: true, endpoints }
+        Snapshot { version, settled: true, endpoints, draining }
     }
 
     /// How often the set has changed: 0 before anything is known.
@@ -31,6 +33,19 @@ impl Snapshot {
     /// The endpoints, by id.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// Whether the source says that one takes nothing new.
+    pub fn is_draining(&self, id: EndpointId) -> bool {
+        self.draining.contains(&id)
+    }
+
+    /// Those for which it is another thing than it was whether they drain, and what it is now.
+    pub(crate) fn drained_since<'a>(
+        &'a self,
+        old: &'a Snapshot,
+    ) -> impl Iterator<Item = (EndpointId, bool)> + 'a {
+        self.draining.symmetric_difference(&old.draining).map(|id| (*id, self.draining.contains(id)))
     }
 
     /// Appends what makes this set of an older one: first what is new or described anew, then what is gone, so that a
@@ -70,7 +85,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
-    use towpath_core::EndpointId;
 
     fn between(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
         let mut changes = VecDeque::new();
@@ -80,9 +94,9 @@ mod tests {
 
     #[test]
     fn the_first_set_is_settled_though_it_is_empty() {
-        let first = Snapshot::new(1, vec![]);
+        let first = Snapshot::new(1, vec![], BTreeSet::new());
         assert_eq!(between(&Snapshot::default(), &first), [Change::Settled]);
-        assert_eq!(between(&first, &Snapshot::new(2, vec![])), []);
+        assert_eq!(between(&first, &Snapshot::new(2, vec![], BTreeSet::new())), []);
         assert_eq!(between(&Snapshot::default(), &Snapshot::default()), []);
     }
 
@@ -96,7 +110,7 @@ mod tests {
             let set = |of: &BTreeMap<usize, u32>| -> Vec<Endpoint> {
                 of.iter().rev().map(|(n, weight)| all[*n].clone().with_weight(*weight)).collect()
             };
-            let (old, new) = (Snapshot::new(1, set(&old)), Snapshot::new(2, set(&new)));
+            let (old, new) = (Snapshot::new(1, set(&old), BTreeSet::new()), Snapshot::new(2, set(&new), BTreeSet::new()));
             let mut mine: BTreeMap<EndpointId, Endpoint> =
                 old.endpoints().iter().map(|one| (one.id(), one.clone())).collect();
             let changes = between(&old, &new);

@@ -5,14 +5,14 @@ use crate::{
     shared::{Ear, Shared},
 };
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
-use towpath_core::{Change, Discover, Error};
+use towpath_core::{Change, Discover, Endpoint, EndpointId, Error};
 
 /// Keeps the task of a name going; when the last one is dropped, the task ends.
 pub(crate) struct Interest {
@@ -39,6 +39,11 @@ impl Drop for Interest {
 
 /// One who follows the endpoints of a name: what [`Directory::watch`](crate::Directory::watch) gives out.
 ///
+/// The endpoints that it tells of are its own: for as long as an address is in the set, it has one id and one state with
+/// this watch, and another one with another watch, since whether *this* client has a connection, and whether *its* breaker
+/// asks for it to be ejected, is no other client's affair. The watch writes into the state what is discovery's to know:
+/// that it is gone, and, where the source says something of it, that it drains.
+///
 /// It is a [`Discover`]: new endpoints and those described anew first, then those that are gone, then
 /// [`Settled`](Change::Settled), which ends each batch of changes. Who is slow gets several batches as one. A clone
 /// begins at the beginning, and asks nobody anything: all watches of a name share one source.
@@ -48,13 +53,15 @@ pub struct Watch {
     interest: Arc<Interest>,
     ear: Ear,
     seen: Arc<Snapshot>,
+    /// This watch's endpoints, by the id that the snapshot has for them.
+    own: HashMap<EndpointId, Endpoint>,
     changes: VecDeque<Change>,
 }
 
 impl Watch {
     pub(crate) fn new(interest: Arc<Interest>) -> Self {
         let ear = Ear::new(interest.shared.clone());
-        Watch { interest, ear, seen: Arc::default(), changes: VecDeque::new() }
+        Watch { interest, ear, seen: Arc::default(), own: HashMap::new(), changes: VecDeque::new() }
     }
 
     /// What is watched: most often a URL.
@@ -94,6 +101,38 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// What makes the own endpoints of the ones that there are now.
+    fn take(&mut self, news: Arc<Snapshot>) {
+        let mut theirs = VecDeque::new();
+        news.since(&self.seen, &mut theirs);
+        for change in theirs {
+            self.changes.push_back(match change {
+                Change::Insert(theirs) => {
+                    let own = self.own.entry(theirs.id());
+                    let own = own.or_insert_with(|| Endpoint::new(theirs.address().clone()));
+                    *own = own.described_as(&theirs);
+                    Change::Insert(own.clone())
+                }
+                Change::Remove(id) => match self.own.remove(&id) {
+                    Some(own) => {
+                        own.state().set_gone();
+                        Change::Remove(own.id())
+                    }
+                    None => continue,
+                },
+                Change::Settled => Change::Settled,
+            });
+        }
+        for (id, draining) in news.drained_since(&self.seen) {
+            if let Some(own) = self.own.get(&id) {
+                own.state().set_draining(draining);
+            }
+        }
+        self.seen = news;
+    }
+}
+
 impl Discover for Watch {
     fn poll_change(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Change>> {
         let this = self.get_mut();
@@ -108,8 +147,7 @@ impl Discover for Watch {
                 false => Poll::Pending,
             }));
             let Some(news) = news else { return Poll::Ready(None) };
-            news.since(&this.seen, &mut this.changes);
-            this.seen = news;
+            this.take(news);
         }
     }
 }

@@ -12,6 +12,13 @@ fn list(addresses: &[&str]) -> String {
     addresses.iter().map(|address| format!("[[endpoints]]\naddress = \"{address}\"\n")).collect()
 }
 
+/// Replaces a file in one piece.
+fn put(path: &Path, text: impl AsRef<[u8]>) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
 fn follow(directory: &Directory, path: &Path) -> Follower {
     Follower::new(directory.watch(format!("file:{}?every_ms=20", path.display())).unwrap())
 }
@@ -82,14 +89,14 @@ async fn a_broken_file_keeps_the_last_good_set_and_says_what_is_wrong() {
     let mut follower = follow(&directory, &path);
     let error = follower.watch.settled().await.unwrap_err().to_string();
     assert!(error.contains("orders.toml: No such file"), "{error}");
-    fs::write(&path, list(&["mcp://a:1"])).unwrap();
+    put(&path, list(&["mcp://a:1"])).unwrap();
     has(&mut follower, &["mcp://a:1"]).await;
     for (text, says) in [
         ("[[endpoints]]\nadress = \"mcp://b:1\"\n", "unknown field `adress`"),
         ("[[endpoints]]\naddress = \"mcp://b:", "line 2"),
         ("", "missing field `endpoints`"),
     ] {
-        fs::write(&path, text).unwrap();
+        put(&path, text).unwrap();
         let error = fails(&follower).await;
         assert!(error.contains(says) && error.contains("orders.toml"), "{error}");
         assert!(follower.now() && follower.addresses() == ["mcp://a:1"]);
@@ -97,9 +104,9 @@ async fn a_broken_file_keeps_the_last_good_set_and_says_what_is_wrong() {
         events.take();
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(events.take(), [""; 0]);
-        fs::write(&path, list(&["mcp://a:1", "mcp://b:1"])).unwrap();
+        put(&path, list(&["mcp://a:1", "mcp://b:1"])).unwrap();
         has(&mut follower, &["mcp://a:1", "mcp://b:1"]).await;
-        fs::write(&path, list(&["mcp://a:1"])).unwrap();
+        put(&path, list(&["mcp://a:1"])).unwrap();
         has(&mut follower, &["mcp://a:1"]).await;
     }
     fs::remove_file(&path).unwrap();

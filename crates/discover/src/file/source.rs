@@ -44,6 +44,8 @@ pub struct FileSource {
     seen: Option<Look>,
     /// What was wrong then. It is said once: to look again is not to ask again, and needs no backoff.
     complaint: Option<String>,
+    /// The same of a file that was written a moment ago: perhaps it is being written.
+    suspicion: Option<String>,
 }
 
 /// By which a file is told from another one, or from itself at another time.
@@ -78,7 +80,7 @@ impl FileSource {
             Some(_) => return Err(target.refuse("every_ms is no number from 10 to 3600000")),
         };
         let (path, every) = (PathBuf::from(path).into(), Duration::from_millis(every));
-        Ok(FileSource { path, format, every, due: None, seen: None, complaint: None })
+        Ok(FileSource { path, format, every, due: None, seen: None, complaint: None, suspicion: None })
     }
 }
 
@@ -102,10 +104,17 @@ impl Source for FileSource {
                     self.seen = look;
                     match self.format.read(&text) {
                         Ok(instances) => {
-                            self.complaint = None;
+                            (self.complaint, self.suspicion) = (None, None);
                             return Ok(Some(Update::Full(instances)));
                         }
-                        Err(error) => error.to_string(),
+                        Err(error) => {
+                            let (why, young) = (error.to_string(), self.seen.is_none());
+                            if young && self.suspicion.as_ref() != Some(&why) {
+                                self.suspicion = Some(why);
+                                continue;
+                            }
+                            why
+                        }
                     }
                 }
                 Err(error) => {
@@ -122,20 +131,24 @@ impl Source for FileSource {
     }
 
     fn refresh(&mut self) {
-        (self.due, self.seen, self.complaint) = (None, None, None);
+        (self.due, self.seen) = (None, None);
+        (self.complaint, self.suspicion) = (None, None);
     }
 }
 
 /// The file, if it does not look as it did, and how it looks if it will look otherwise after the next change.
 fn read(path: &Path, seen: Option<Look>) -> io::Result<Option<(Option<Look>, String)>> {
-    if seen.is_some() && seen == Some(Look::at(&fs::metadata(path)?)) {
+    let about = fs::metadata(path)?;
+    if seen.is_some() && seen == Some(Look::at(&about)) {
         return Ok(None);
     }
-    let file = fs::File::open(path)?;
-    let about = file.metadata()?;
+    // To open something else, a pipe say, could take for ever.
     if !about.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
     }
+    let file = fs::File::open(path)?;
+    // Perhaps another one by now.
+    let about = file.metadata()?;
     let mut text = String::new();
     file.take(FileSource::MAX_SIZE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > FileSource::MAX_SIZE {
