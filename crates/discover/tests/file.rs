@@ -89,14 +89,14 @@ async fn a_broken_file_keeps_the_last_good_set_and_says_what_is_wrong() {
     let mut follower = follow(&directory, &path);
     let error = follower.watch.settled().await.unwrap_err().to_string();
     assert!(error.contains("orders.toml: No such file"), "{error}");
-    put(&path, list(&["mcp://a:1"])).unwrap();
+    put(&path, list(&["mcp://a:1"]));
     has(&mut follower, &["mcp://a:1"]).await;
     for (text, says) in [
         ("[[endpoints]]\nadress = \"mcp://b:1\"\n", "unknown field `adress`"),
         ("[[endpoints]]\naddress = \"mcp://b:", "line 2"),
         ("", "missing field `endpoints`"),
     ] {
-        put(&path, text).unwrap();
+        put(&path, text);
         let error = fails(&follower).await;
         assert!(error.contains(says) && error.contains("orders.toml"), "{error}");
         assert!(follower.now() && follower.addresses() == ["mcp://a:1"]);
@@ -104,9 +104,9 @@ async fn a_broken_file_keeps_the_last_good_set_and_says_what_is_wrong() {
         events.take();
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(events.take(), [""; 0]);
-        put(&path, list(&["mcp://a:1", "mcp://b:1"])).unwrap();
+        put(&path, list(&["mcp://a:1", "mcp://b:1"]));
         has(&mut follower, &["mcp://a:1", "mcp://b:1"]).await;
-        put(&path, list(&["mcp://a:1"])).unwrap();
+        put(&path, list(&["mcp://a:1"]));
         has(&mut follower, &["mcp://a:1"]).await;
     }
     fs::remove_file(&path).unwrap();
