@@ -34,6 +34,8 @@ mod client;
 mod config;
 mod event;
 mod fault;
+#[cfg(test)]
+mod model;
 mod registration;
 mod registry;
 mod router;

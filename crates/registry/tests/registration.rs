@@ -124,17 +124,15 @@ async fn a_restart_of_the_registry_is_no_event_for_those_who_follow() {
     }
     assert!(follower.set.keys().copied().eq(ids), "they are the same");
     // Who follows from the start of another one settles for what is there.
-    let fresh = Line::to(&Registry::new());
     line.lead(End::Registry(Registry::new()));
     let mut late = follow(&line);
     assert_eq!(late.after(ms(12_000)).await.len(), 50);
-    drop((registrations, fresh));
+    drop(registrations);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_did_not_come_back_is_gone_when_everybody_had_the_time() {
     let line = Line::to(&Registry::new());
-    let lost = Line::to(&Registry::new());
     let (_one, mut follower) = (start(&line, "mcp://a:1"), follow(&line));
     let other = Registry::new();
     other.register("orders", Instance::new("mcp://b:1"), None).unwrap();
@@ -144,7 +142,6 @@ async fn who_did_not_come_back_is_gone_when_everybody_had_the_time() {
     line.lead(End::Registry(Registry::new()));
     assert_eq!(follower.after(ms(19_000)).await, ["mcp://a:1", "mcp://b:1"]);
     assert_eq!(follower.after(ms(2_500)).await, ["mcp://a:1"]);
-    drop(lost);
 }
 
 #[tokio::test(start_paused = true)]
