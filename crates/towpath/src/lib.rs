@@ -49,12 +49,14 @@ mod channel;
 mod client;
 mod cores;
 pub mod policies;
+mod register;
 mod server;
 
 pub use channel::{Channel, ChannelFuture, ClientState};
 pub use client::{Accepted, CallError, CallRequest, Client, ClientBuilder, ClientFuture, Reply};
 pub use cores::Cores;
 pub use policies::{ClientPolicies, ServerPolicies};
+pub use register::Register;
 pub use server::{Server, ServerBuilder};
 
 pub use towpath_core::{
@@ -81,8 +83,10 @@ pub use towpath_auth as auth;
 pub use towpath_breaker as breaker;
 pub use towpath_codec as codec;
 pub use towpath_dedupe as dedupe;
+pub use towpath_discover as discover;
 pub use towpath_fallback as fallback;
 pub use towpath_limit as limit;
+pub use towpath_registry as registry;
 pub use towpath_retry as retry;
 pub use towpath_timeout as timeout;
 pub use towpath_transport as transport;

@@ -1,6 +1,6 @@
 //! The answering side.
 
-use crate::policies::ServerStack;
+use crate::{policies::ServerStack, register::Register};
 use std::{fmt, io, net::SocketAddr};
 use tower_layer::{Identity, Layer, Stack};
 use towpath_transport::{Address, BindOptions, BindTo, Listener, Serve, Server as Transport, ServerConfig};
@@ -34,6 +34,7 @@ use towpath_transport::{Address, BindOptions, BindTo, Listener, Serve, Server as
 pub struct Server<L = Identity> {
     transport: Transport,
     address: SocketAddr,
+    register: Vec<Register>,
     layer: L,
 }
 
@@ -44,6 +45,7 @@ impl Server {
             config: ServerConfig::default(),
             options: BindOptions::new(),
             peers: false,
+            register: Vec::new(),
             layer: Identity::new(),
         }
     }
@@ -62,12 +64,16 @@ impl<L> Server<L> {
     }
 
     /// Serves until the returned future is dropped, or until it is told to
-    /// [drain](Serve::with_graceful_shutdown).
+    /// [drain](Serve::with_graceful_shutdown). What is [registered](ServerBuilder::register) is so from the first poll on.
     pub fn serve<S>(self, service: S) -> Serve<L::Service>
     where
         L: Layer<S>,
     {
-        self.transport.serve(self.layer.layer(service))
+        let serve = self.transport.serve(self.layer.layer(service));
+        match self.register.is_empty() {
+            true => serve,
+            false => serve.beside(|told| Register::keep(self.register, told)),
+        }
     }
 }
 
@@ -84,6 +90,7 @@ pub struct ServerBuilder<L = Identity> {
     config: ServerConfig,
     options: BindOptions,
     peers: bool,
+    register: Vec<Register>,
     layer: L,
 }
 
@@ -97,8 +104,8 @@ impl<L> ServerBuilder<L> {
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around what is served. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ServerBuilder<Stack<M, L>> {
-        let ServerBuilder { config, options, peers, layer: outer } = self;
-        ServerBuilder { config, options, peers, layer: Stack::new(layer, outer) }
+        let ServerBuilder { config, options, peers, register, layer: outer } = self;
+        ServerBuilder { config, options, peers, register, layer: Stack::new(layer, outer) }
     }
 
     /// Puts the usual policies around what is served: admission, limits. As a [layer](Self::layer), in its place
@@ -131,6 +138,24 @@ impl<L> ServerBuilder<L> {
         self
     }
 
+    /// Registers the server in a registry while it serves, so that clients which follow the service find it. It is
+    /// registered when it begins to serve, and taken out before connections are told that it drains; a registry
+    /// that cannot be reached is tried again in the background, and never holds up a call. Can be used more than once.
+    ///
+    /// ```no_run
+    /// use towpath::{Register, Router, Server};
+    ///
+    /// # async fn example(router: Router) -> Result<(), Box<dyn std::error::Error>> {
+    /// let orders = Register::at("registry://10.0.0.2:7700/orders")?.advertise("mcp://10.0.0.7:8080").zone("eu-1a");
+    /// Server::builder().register(orders).bind("0.0.0.0:8080").await?.serve(router).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn register(mut self, register: Register) -> Self {
+        self.register.push(register);
+        self
+    }
+
     /// Whether every request says who is at the other end ([`Peer`](crate::Peer), in its extensions). Over TLS it
     /// always does; elsewhere it does not unless asked, as it costs a reference count for each request.
     pub fn peers(mut self, peers: bool) -> Self {
@@ -142,10 +167,11 @@ impl<L> ServerBuilder<L> {
     /// socket (`mcp+unix:/run/orders.sock`).
     ///
     /// # Errors
-    /// If the configuration is not valid, or the system refuses the address.
+    /// If the configuration is not valid, or the system refuses the address; or if the server is to be
+    /// [registered](Self::register), and nobody could connect to what it would be registered with.
     pub async fn bind(self, address: impl Into<BindTo>) -> io::Result<Server<L>> {
         let transport = Transport::bind_with(address, self.options, self.config).await?;
-        Ok(Self::server(transport.with_peers(self.peers), self.layer))
+        Self::server(transport.with_peers(self.peers), self.register, self.layer)
     }
 
     /// Takes a socket that listens already: one of tokio's, or a [`Listener`].
@@ -154,12 +180,15 @@ impl<L> ServerBuilder<L> {
     /// If the configuration is not valid.
     pub fn listener(self, listener: impl Into<Listener>) -> io::Result<Server<L>> {
         let transport = Transport::from_listener_with(listener, self.options, self.config)?;
-        Ok(Self::server(transport.with_peers(self.peers), self.layer))
+        Self::server(transport.with_peers(self.peers), self.register, self.layer)
     }
 
-    fn server(transport: Transport, layer: L) -> Server<L> {
+    fn server(transport: Transport, mut register: Vec<Register>, layer: L) -> io::Result<Server<L>> {
+        for register in &mut register {
+            register.complete(transport.address())?;
+        }
         let address = transport.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-        Server { transport, address, layer }
+        Ok(Server { transport, address, register, layer })
     }
 }
 

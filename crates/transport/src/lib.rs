@@ -39,7 +39,8 @@ pub use compression::Compression;
 pub use config::{ClientConfig, InvalidConfig, ServerConfig};
 pub use peer::Peer;
 pub use server::{
-    BindOptions, BindTo, Drain, DrainWatch, Listener, Serve, Server, ServerConnection, terminated,
+    BindOptions, BindTo, Drain, DrainWatch, Listener, Serve, Server, ServerConnection, ToldToDrain,
+    terminated,
 };
 #[cfg(feature = "tls")]
 pub use tls::{ClientAuth, ClientTls, ClientTlsBuilder, InvalidTls, ServerTls, ServerTlsBuilder};

@@ -18,7 +18,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 use tower_service::Service;
 use towpath_core::{BoxError, Request, Response};
 
@@ -118,9 +118,18 @@ impl Server {
 
     /// Serves until the returned future is dropped, or until it is told to drain.
     pub fn serve<S>(self, service: S) -> Serve<S> {
-        Serve { server: self, service, shutdown: None, drain: Drain::new(), runtimes: Vec::new() }
+        Serve {
+            server: self,
+            service,
+            shutdown: None,
+            beside: None,
+            drain: Drain::new(),
+            runtimes: Vec::new(),
+        }
     }
 }
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A server that serves once it is awaited. Dropping the future ends it at once: the listener and all
 /// connections are closed, all handlers dropped.
@@ -128,7 +137,8 @@ impl Server {
 pub struct Serve<S> {
     server: Server,
     service: S,
-    shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    shutdown: Option<Work>,
+    beside: Option<(oneshot::Sender<()>, Work)>,
     drain: Drain,
     runtimes: Vec<Handle>,
 }
@@ -141,12 +151,63 @@ impl<S> Serve<S> {
         self
     }
 
+    /// Has something done beside serving, such as to be registered somewhere. `work` is given a future that is ready
+    /// when the server is told to drain, or another process has taken over; the drain begins when the work has ended, and
+    /// until then the server accepts and serves as ever. So it had better end soon. It begins when the server does,
+    /// and is polled by the same task; the last one that is said here counts.
+    pub fn beside<F>(mut self, work: impl FnOnce(ToldToDrain) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel();
+        self.beside = Some((tell, Box::pin(work(ToldToDrain(told)))));
+        self
+    }
+
     /// Has its connections, with their handlers, served by these runtimes in turn, instead of by the one that it
     /// accepts on. With runtimes of one thread each, a connection never changes its thread: see
     /// `towpath::Cores`.
     pub fn across(mut self, runtimes: impl IntoIterator<Item = Handle>) -> Self {
         self.runtimes = runtimes.into_iter().collect();
         self
+    }
+}
+
+/// Ready when a server is told to drain: see [`Serve::beside`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct ToldToDrain(oneshot::Receiver<()>);
+
+impl Future for ToldToDrain {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Who tells it is the server, which drops it together with this.
+        Pin::new(&mut self.0).poll(cx).map(drop)
+    }
+}
+
+/// What is done beside serving.
+struct Beside {
+    tell: Option<oneshot::Sender<()>>,
+    /// `None`: it has ended, or there is nothing.
+    work: Option<Work>,
+}
+
+impl Beside {
+    /// Goes on with it; ends when it has ended after being told to.
+    async fn go_on(&mut self, told: bool) {
+        if told && let Some(tell) = self.tell.take() {
+            // If it has ended nobody has to be told.
+            let _ = tell.send(());
+        }
+        if let Some(work) = &mut self.work {
+            work.await;
+            self.work = None;
+        }
+        if !told {
+            std::future::pending().await
+        }
     }
 }
 
@@ -175,11 +236,14 @@ where
     S: Clone + Send + 'static,
 {
     async fn run(self) -> io::Result<()> {
-        let Serve { server, service, shutdown, drain, runtimes } = self;
+        let Serve { server, service, shutdown, beside, drain, runtimes } = self;
         let Server { listener, config, tls, peers, handover } = server;
         let max_connections = config.max_connections;
         let gate = Gate { service, config, tls, peers, drain, spread: Arc::new(Spread::new(runtimes)) };
         let mut shutdown = shutdown.unwrap_or_else(|| Box::pin(std::future::pending()));
+        let (tell, work) = beside.unzip();
+        let mut beside = Beside { tell, work };
+        let mut told = false;
         // Aborts its tasks when it is dropped: whoever drops the server ends its connections.
         let mut connections = JoinSet::new();
         // Those that are sent away take their leave beside them, and not without end.
@@ -198,8 +262,9 @@ where
             });
             loop {
                 tokio::select! {
-                    () = &mut shutdown => break None,
+                    () = &mut shutdown, if !told => told = true,
                     successor = &mut taken => break Some(successor),
+                    () = beside.go_on(told) => break None,
                     Some(_) = connections.join_next() => {}
                     Some(_) = refused.join_next() => {}
                     accepted = listener.accept() => match accepted {
@@ -240,6 +305,8 @@ where
                 drop(listener);
             }
         }
+        // Of one whose socket was taken over: the other process accepts meanwhile.
+        beside.go_on(true).await;
         gate.drain.start();
         while connections.join_next().await.is_some() {}
         Ok(())

@@ -26,5 +26,5 @@ mod orders;
 pub use bind::{BindOptions, BindTo};
 pub use connection::ServerConnection;
 pub use drain::{Drain, DrainWatch};
-pub use listener::{Serve, Server, terminated};
+pub use listener::{Serve, Server, ToldToDrain, terminated};
 pub use socket::Listener;
