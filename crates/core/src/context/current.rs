@@ -14,16 +14,16 @@ use std::{
 
 thread_local! {
     /// Whether a call is handled now, and where its context is. Of its own, so that to ask costs one load.
-    static INSIDE: Cell<Inside> = const { Cell::new(Inside::Nothing) };
+    pub(super) static INSIDE: Cell<Inside> = const { Cell::new(Inside::Nothing) };
     /// The context, if `INSIDE` says so; else what is left over of one.
-    static CURRENT: RefCell<Context> = const { RefCell::new(Context::new()) };
+    pub(super) static CURRENT: RefCell<Context> = const { RefCell::new(Context::new()) };
     /// What a panic has left.
     static LAST: Cell<Option<Context>> = const { Cell::new(None) };
 }
 
 /// What this thread is inside of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Inside {
+pub(super) enum Inside {
     /// No call.
     Nothing,
     /// A call with nothing to pass on: its context is not copied anywhere.

@@ -1,6 +1,7 @@
 //! What a call carries from hop to hop: set once, honoured by every layer.
 
 mod current;
+mod in_trace;
 mod picked;
 mod trace;
 
@@ -8,6 +9,7 @@ pub(crate) use current::with_current;
 pub use current::{
     Entered, InContext, Scope, background, enter, in_server, last, report_missing, scope, spawn,
 };
+pub use in_trace::{EnteredTrace, current_trace, enter_trace};
 pub use picked::{Listen, pick};
 pub use trace::{SpanId, TraceContext, TraceId};
 
