@@ -1,6 +1,6 @@
 //! What a layer over any request type knows of a call.
 
-use crate::{Clock, Context, HasContext, Response};
+use crate::{Clock, Context, HasContext, LoadReport, Method, Response};
 use tokio::time::Instant;
 
 /// What a layer over any request type knows of a call: its context, when it started, when it was answered.
@@ -21,6 +21,18 @@ pub trait CallInfo<Req, Res> {
 
     /// When the call was answered: the reading that is there, or a new one, left there for the others.
     fn end(&self, response: &mut Res) -> Instant;
+
+    /// The method that is called, if it is known.
+    #[inline]
+    fn method<'a>(&self, _request: &'a Req) -> Option<&'a Method> {
+        None
+    }
+
+    /// What the endpoint says of its own load in its answer, if it does.
+    #[inline]
+    fn load_report(&self, _response: &Res) -> Option<LoadReport> {
+        None
+    }
 }
 
 impl<Req, Res> CallInfo<Req, Res> for () {
@@ -70,6 +82,16 @@ impl<Req: HasContext, Res: HasCompleted> CallInfo<Req, Res> for FromContext {
     fn end(&self, response: &mut Res) -> Instant {
         response.completed()
     }
+
+    #[inline]
+    fn method<'a>(&self, request: &'a Req) -> Option<&'a Method> {
+        request.method()
+    }
+
+    #[inline]
+    fn load_report(&self, response: &Res) -> Option<LoadReport> {
+        response.load_report()
+    }
 }
 
 /// A response that may keep the reading of the clock that was taken when it arrived, and what else layers have to
@@ -86,6 +108,11 @@ pub trait HasCompleted {
 
     /// Says that attempts are spent here, if it has a word for that.
     fn stop_retries(&mut self) {}
+
+    /// What the endpoint says of its own load, if it does.
+    fn load_report(&self) -> Option<LoadReport> {
+        None
+    }
 }
 
 impl<B> HasCompleted for Response<B> {
@@ -102,6 +129,14 @@ impl<B> HasCompleted for Response<B> {
 
     fn stop_retries(&mut self) {
         self.set_retry_stop();
+    }
+
+    #[inline]
+    fn load_report(&self) -> Option<LoadReport> {
+        if self.metadata().is_empty() {
+            return None;
+        }
+        self.metadata().get_str(LoadReport::KEY)?.parse().ok()
     }
 }
 

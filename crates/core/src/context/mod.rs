@@ -13,7 +13,7 @@ pub use in_trace::{EnteredTrace, current_trace, enter_trace};
 pub use picked::{Listen, pick};
 pub use trace::{SpanId, TraceContext, TraceId};
 
-use crate::Mode;
+use crate::{Method, Mode};
 use bytes::Bytes;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -418,6 +418,11 @@ pub trait HasContext {
     fn mode(&self) -> Mode {
         Mode::Unary
     }
+
+    /// What is called, if the request has a name for it.
+    fn method(&self) -> Option<&Method> {
+        None
+    }
 }
 
 impl<B> HasContext for crate::Request<B> {
@@ -433,6 +438,11 @@ impl<B> HasContext for crate::Request<B> {
 
     fn mode(&self) -> Mode {
         crate::Request::mode(self)
+    }
+
+    #[inline]
+    fn method(&self) -> Option<&Method> {
+        Some(crate::Request::method(self))
     }
 }
 

@@ -107,6 +107,12 @@ impl EndpointState {
         flags & (READY | UNHEALTHY | DRAINING | GONE) == READY && flags & EJECTED != EJECTED
     }
 
+    /// Whether there is a connection, whatever else is known.
+    #[inline]
+    pub fn is_connected(&self) -> bool {
+        self.flags.load(Acquire) & READY != 0
+    }
+
     /// The pool: there is a connection.
     pub fn set_ready(&self) {
         self.set(READY, true);
@@ -121,8 +127,12 @@ impl EndpointState {
     /// The breaker: it should get no calls for a while. It does not until this is
     /// [granted](Self::grant_ejection). Says whether this is new; asked again, only the time changes.
     pub fn ask_ejection(&self, until: Option<Instant>) -> bool {
-        self.set_time(&self.ejected_until, until);
-        !self.set(ASKED, true)
+        let moved = self.set_time(&self.ejected_until, until);
+        let asked = self.set(ASKED, true);
+        if asked && moved {
+            self.listeners.tell();
+        }
+        !asked
     }
 
     /// The breaker: it may get calls again. The grant ends with it. Says whether there was anything to end.
@@ -206,8 +216,8 @@ impl EndpointState {
     }
 
     /// Has `listener` called after each change of what [`status`](Self::status) and
-    /// [`asks_ejection`](Self::asks_ejection) say, by whoever made it, until it answers `false`. Times that change alone
-    /// do not count. It must not block; what it reads may be newer than the change.
+    /// [`asks_ejection`](Self::asks_ejection) say, by whoever made it, until it answers `false`. Of times that change
+    /// alone only that of an ejection counts. It must not block; what it reads may be newer than the change.
     ///
     /// It is kept for as long as the state is: hold what it tells weakly.
     pub fn listen(&self, listener: impl Fn() -> bool + Send + Sync + 'static) {
@@ -256,12 +266,13 @@ impl EndpointState {
         Some(self.base + Duration::from_nanos(ns))
     }
 
-    fn set_time(&self, cell: &AtomicU64, time: Option<Instant>) {
+    /// Sets a time; says whether it was another one.
+    fn set_time(&self, cell: &AtomicU64, time: Option<Instant>) -> bool {
         let ns = time.map_or(0, |time| {
             let ns = time.saturating_duration_since(self.base).as_nanos();
             u64::try_from(ns).unwrap_or(u64::MAX).saturating_add(1)
         });
-        cell.store(ns, Relaxed);
+        cell.swap(ns, Relaxed) != ns
     }
 }
 

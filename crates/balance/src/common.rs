@@ -1,0 +1,111 @@
+//! What the services of a balancer share, and how it is set going.
+
+use crate::{
+    fleet::{Fleet, Snapshot},
+    gauge::Key,
+    look::Look,
+    pick::{Base, Pick, View},
+};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+use tokio::{runtime::Handle, time::Instant};
+use towpath_core::{CallInfo, Context, EndpointId};
+
+/// What the services of a balancer share.
+pub(crate) struct Common<S, P: Pick, C, I, R> {
+    pub(crate) fleet: Arc<Fleet<S, P>>,
+    pub(crate) classify: C,
+    pub(crate) info: I,
+    pub(crate) reject: R,
+    pub(crate) look: Look<S>,
+    pub(crate) start: Start,
+}
+
+/// Starts the driver, once.
+pub(crate) struct Start {
+    started: AtomicBool,
+    driver: Mutex<Option<Starter>>,
+}
+
+/// Spawns the driver.
+pub(crate) type Starter = Box<dyn FnOnce(&Handle) + Send>;
+
+impl Start {
+    /// `None`: there is no driver.
+    pub(crate) fn new(driver: Option<Starter>) -> Self {
+        Start { started: AtomicBool::new(driver.is_none()), driver: Mutex::new(driver) }
+    }
+
+    /// Starts the driver if it was not started and there is a runtime.
+    pub(crate) fn start(&self) {
+        if self.started.load(Relaxed) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(driver) = driver {
+            driver(&runtime);
+            self.started.store(true, Relaxed);
+        }
+    }
+}
+
+impl<S: Clone, P: Pick, C, I, R> Common<S, P, C, I, R> {
+    /// Does what is due. Answers with an endpoint that is out and wants this call as a probe.
+    #[cold]
+    pub(crate) fn tend(&self, now: Instant) -> Option<Key> {
+        self.start.start();
+        self.fleet.tend();
+        self.fleet.look_around(self.look, now);
+        self.fleet.roster().probe(now)
+    }
+}
+
+impl<S, P: Pick, C, I, R> Common<S, P, C, I, R> {
+    /// Where the call goes: to one that is ready and that it has not tried; if there is none, to one that it has.
+    #[inline]
+    pub(crate) fn choose<Req, Res>(
+        &self,
+        snapshot: &Snapshot<S, P::Table>,
+        request: &Req,
+        nanos: u64,
+        passed: &[EndpointId],
+    ) -> Option<usize>
+    where
+        I: CallInfo<Req, Res>,
+    {
+        let fleet = &*self.fleet;
+        let context = self.info.context(request);
+        let tried = context.map_or(&[][..], Context::tried);
+        let mut base = Base {
+            arena: &fleet.arena,
+            hots: &snapshot.hots,
+            endpoints: &snapshot.endpoints,
+            tuning: &snapshot.tuning,
+            usual: fleet.usual(),
+            now: crate::fleet::tick(nanos),
+            context,
+            method: self.info.method(request),
+            tried,
+            passed,
+        };
+        let pick = |base: &Base<'_>| {
+            let view = View::new(base);
+            fleet.picker.pick(&snapshot.table, &view).filter(|index| view.is_ready(*index))
+        };
+        let picked = pick(&base);
+        if picked.is_some() || tried.is_empty() {
+            return picked;
+        }
+        base.tried = &[];
+        pick(&base)
+    }
+}
+
+impl<S, P: Pick, C, I, R> Drop for Common<S, P, C, I, R> {
+    fn drop(&mut self) {
+        self.fleet.bell.close();
+    }
+}

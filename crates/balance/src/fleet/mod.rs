@@ -1,0 +1,337 @@
+//! What all services and calls of a balancer share: the endpoints, what is measured of them, and what is decided
+//! about them.
+//!
+//! A pick reads the [`Snapshot`] and the gauges, and nothing else. Whatever changes either is done in rounds, by one
+//! thread at a time ([`Turn`]): by the driver, if there is one, and by whichever call sees that something is due.
+
+mod bell;
+mod quota;
+mod roster;
+mod snapshot;
+mod turn;
+
+pub(crate) use bell::Bell;
+pub(crate) use roster::Member;
+pub(crate) use snapshot::{Snapshot, Spare};
+
+use crate::{
+    BalanceConfig, BalanceEvent, Counts,
+    gauge::{Arena, Key, pace, pace::Tick},
+    look::{self, Look},
+    pick::{Pick, Ramp, Tuning},
+};
+use roster::Roster;
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tokio::time::Instant;
+use towpath_core::{Clock, Endpoint, EndpointId, Live, Observe};
+use turn::Turn;
+
+/// How many nanoseconds a tick has, as a power of 2.
+const TICK: u32 = 20;
+
+/// What all services and calls of a balancer share.
+pub(crate) struct Fleet<S, P: Pick> {
+    pub(crate) arena: Arena,
+    pub(crate) live: Live<Snapshot<S, P::Table>>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) picker: P,
+    pub(crate) config: Live<BalanceConfig>,
+    usual: Usual,
+    observe: Option<Arc<Observer>>,
+    /// Whether somebody waits for the stacks to become ready.
+    driven: bool,
+    turn: Turn,
+    news: Mutex<Vec<News<S>>>,
+    roster: Mutex<Roster<S>>,
+}
+
+pub(crate) type Observer = dyn Observe<BalanceEvent> + Send + Sync;
+
+/// How long a call takes as a rule, and the bits of [`Tuning::per_tick`]. On a line of its own: every call reads it.
+#[repr(align(128))]
+struct Usual(AtomicU64, AtomicU32);
+
+/// An endpoint with its stack and its gauge, before the next round is told.
+pub(crate) struct Enlisted<S> {
+    pub(crate) key: Key,
+    pub(crate) stack: Arc<Spare<S>>,
+    pub(crate) news: News<S>,
+}
+
+/// What the next round is told.
+pub(crate) enum News<S> {
+    /// An endpoint is there.
+    Joined { endpoint: Endpoint, stack: Arc<Spare<S>>, key: Key },
+    /// An endpoint that is there is described anew.
+    Described(Endpoint),
+    /// One is no more.
+    Left(EndpointId),
+    /// For now these are all.
+    Settled,
+    /// A stack that says nothing of itself is ready.
+    Answers(Key),
+    /// A probe is over.
+    Probed(Key),
+    /// The config or the picker has changed.
+    Renew,
+    /// To be told.
+    Event(BalanceEvent),
+}
+
+impl<S, P: Pick> Fleet<S, P> {
+    pub(crate) fn new(
+        config: Live<BalanceConfig>,
+        picker: P,
+        observe: Option<Arc<Observer>>,
+        driven: bool,
+    ) -> Self {
+        let (table, tuning) = (picker.table(&[]), tuning(&config.get()));
+        let (hots, endpoints, stacks) = (Box::default(), Box::default(), Box::default());
+        let snapshot = Snapshot { hots, endpoints, stacks, table, tuning, settled: false };
+        Fleet {
+            arena: Arena::new(),
+            live: Live::new(snapshot),
+            bell: Arc::new(Bell::new(Clock::now())),
+            picker,
+            config,
+            usual: Usual(AtomicU64::new(0), AtomicU32::new(tuning.per_tick.to_bits())),
+            observe,
+            driven,
+            turn: Turn::new(),
+            news: Mutex::default(),
+            roster: Mutex::new(Roster::new()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn tick(&self, time: Instant) -> Tick {
+        tick(self.bell.nanos(time))
+    }
+
+    /// One tick, in time constants of the averages.
+    #[inline]
+    pub(crate) fn per_tick(&self) -> f32 {
+        f32::from_bits(self.usual.1.load(Relaxed))
+    }
+
+    /// Nanoseconds that a call takes as a rule.
+    #[inline]
+    pub(crate) fn usual(&self) -> f32 {
+        pace::unpack(self.usual.0.load(Relaxed)).0
+    }
+
+    /// A good answer took so many nanoseconds.
+    #[inline]
+    pub(crate) fn took(&self, nanos: f32, now: Tick, per_tick: f32) {
+        crate::gauge::update(&self.usual.0, |word| pace::observe_usual(word, nanos, now, per_tick));
+    }
+
+    /// Tells the next round, and has it begin.
+    pub(crate) fn tell(&self, news: impl IntoIterator<Item = News<S>>) {
+        lock(&self.news).extend(news);
+        self.bell.ring();
+    }
+
+    /// A stack for an endpoint, and the gauge that counts its calls. What its state says is heard from here on.
+    pub(crate) fn enlist(&self, endpoint: Endpoint, stack: S) -> Option<Enlisted<S>> {
+        let key = self.arena.take()?;
+        let bell = Arc::downgrade(&self.bell);
+        endpoint.state().listen(move || bell.upgrade().map(|bell| bell.touch(key)).is_some());
+        let stack = Arc::new(Spare::new(stack));
+        Some(Enlisted { key, stack: stack.clone(), news: News::Joined { endpoint, stack, key } })
+    }
+
+    pub(crate) fn observe(&self, event: &BalanceEvent) {
+        if let Some(observe) = &self.observe {
+            observe.observe(event);
+        }
+    }
+
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster<S>> {
+        lock(&self.roster)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.roster().counts()
+    }
+
+    /// Does what is due.
+    #[cold]
+    pub(crate) fn tend(&self) {
+        self.turn.run(|| {
+            self.round();
+            while self.bell.has_rung() {
+                self.round();
+            }
+        });
+    }
+
+    /// Where nobody drives: polls the stacks that say nothing of themselves and were not found to be ready, as often as is
+    /// due.
+    pub(crate) fn look_around(&self, look: Look<S>, now: Instant)
+    where
+        S: Clone,
+    {
+        if self.driven {
+            return;
+        }
+        let due = self.roster().look_around(now);
+        let mut ready = Vec::new();
+        for (key, stack) in due {
+            let mut task = Context::from_waker(Waker::noop());
+            if look::caught(look, &mut stack.fresh(), &mut task) == Poll::Ready(true) {
+                ready.push(News::Answers(key));
+            }
+        }
+        if !ready.is_empty() {
+            self.tell(ready);
+            self.tend();
+        }
+    }
+
+    /// Takes in what was told, decides, carries it out. Nothing is locked while what is not ours is called.
+    fn round(&self) {
+        let touched = self.bell.begin();
+        let news = std::mem::take(&mut *lock(&self.news));
+        let now = Clock::now();
+        let tick = self.tick(now);
+        let config = self.config.get();
+        let (mut gone, mut publish) = (Vec::new(), false);
+        {
+            let mut roster = self.roster();
+            let mut described = false;
+            for news in news {
+                described |= matches!(news, News::Described(_));
+                publish |= self.hear(&mut roster, news, &config, tick, &mut gone);
+            }
+            if described {
+                // A weight that is 0, or is not any more, may be everybody's matter.
+                roster.look_at_all(&self.arena, &config, tick);
+            }
+            for key in &touched {
+                roster.look(*key, &self.arena, &config, tick);
+            }
+            roster.decide(&self.arena, &config, tick);
+        }
+        for endpoint in &gone {
+            endpoint.state().set_gone();
+        }
+        if publish {
+            self.publish(&config);
+        }
+        let (orders, events, next) = {
+            let mut roster = self.roster();
+            roster.release(&self.arena);
+            let ripe = roster.ripen(&self.arena, ticks(config.slow_start), tick);
+            let ripe = ripe.map(|ticks| self.bell.nanos(now) + (u64::from(ticks) << TICK));
+            let probe = roster.next_probe().map(|at| self.bell.nanos(at));
+            let look = roster.next_look().filter(|_| !self.driven).map(|at| self.bell.nanos(at));
+            let next = ripe.into_iter().chain(probe).chain(look).min();
+            (std::mem::take(&mut roster.orders), std::mem::take(&mut roster.events), next)
+        };
+        for order in orders {
+            if let Some(eject) = order.eject {
+                order.endpoint.state().grant_ejection(eject);
+            }
+            if let Some(let_in) = order.let_in {
+                order.endpoint.state().set_panic(let_in);
+            }
+        }
+        for event in &events {
+            self.observe(event);
+        }
+        self.bell.end(next);
+        self.bell.tell();
+    }
+
+    /// Takes in one of the news. Says whether picks are to see it.
+    fn hear(
+        &self,
+        roster: &mut Roster<S>,
+        news: News<S>,
+        config: &BalanceConfig,
+        now: Tick,
+        gone: &mut Vec<Arc<Endpoint>>,
+    ) -> bool {
+        match news {
+            News::Joined { endpoint, stack, key } => {
+                roster.events.push(BalanceEvent::Joined(endpoint.clone()));
+                roster.join(endpoint, stack, key);
+                roster.look(key, &self.arena, config, now);
+            }
+            News::Described(endpoint) => roster.describe(endpoint),
+            News::Left(id) => {
+                let Some(endpoint) = roster.leave(id, &self.arena) else { return false };
+                roster.events.push(BalanceEvent::Left((*endpoint).clone()));
+                gone.push(endpoint);
+            }
+            News::Settled => {
+                if !roster.settle() {
+                    return false;
+                }
+                let counts = roster.counts();
+                roster.events.push(BalanceEvent::Settled(counts));
+            }
+            News::Answers(key) => {
+                roster.answers(key);
+                roster.look(key, &self.arena, config, now);
+                return false;
+            }
+            News::Probed(key) => {
+                roster.probed(key);
+                return false;
+            }
+            News::Renew => {}
+            News::Event(event) => {
+                roster.events.push(event);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Shows the roster to the picks.
+    fn publish(&self, config: &BalanceConfig) {
+        let (hots, endpoints, stacks, settled) = {
+            let roster = self.roster();
+            let endpoints: Box<[_]> = roster.members().iter().map(|member| member.endpoint.clone()).collect();
+            let stacks = roster.members().iter().map(|member| member.stack.clone()).collect();
+            (roster.hots(), endpoints, stacks, roster.is_settled())
+        };
+        let seen: Vec<&Endpoint> = endpoints.iter().map(|endpoint| &**endpoint).collect();
+        let table = self.picker.table(&seen);
+        drop(seen);
+        let tuning = tuning(config);
+        self.usual.1.store(tuning.per_tick.to_bits(), Relaxed);
+        self.live.set(Snapshot { hots, endpoints, stacks, table, tuning, settled });
+    }
+}
+
+#[inline]
+pub(crate) fn tick(nanos: u64) -> Tick {
+    (nanos >> TICK) as Tick
+}
+
+pub(crate) fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos() >> TICK).unwrap_or(u32::MAX)
+}
+
+fn tuning(config: &BalanceConfig) -> Tuning {
+    let ramp = (!config.slow_start.is_zero()).then(|| Ramp {
+        ticks: ticks(config.slow_start).max(1),
+        least: config.slow_start_least as f32,
+        exponent: (1.0 / config.slow_start_aggression) as f32,
+    });
+    Tuning { per_tick: 1.0 / ticks(config.decay).max(1) as f32, penalty: config.failure_penalty as f32, ramp }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,117 @@
+//! To look at a balancer, and to change its config.
+
+use crate::{BalanceConfig, Counts, fleet::Fleet, pick::Pick};
+use std::{fmt, sync::Arc, time::Duration};
+use towpath_core::{Clock, Endpoint, EndpointStatus, Live};
+
+/// A balancer, to look at and to configure. Clones are the same. It does not keep the balancer's task alive.
+#[derive(Clone)]
+pub struct BalanceHandle(Arc<dyn Inspect>);
+
+/// One endpoint at this moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointView {
+    /// Which one: address, weight, zone, priority, labels, state.
+    pub endpoint: Endpoint,
+    /// What is known of it.
+    pub status: EndpointStatus,
+    /// Whether picks see it as one that takes calls.
+    pub takes_calls: bool,
+    /// Calls of this balancer that are under way there.
+    pub in_flight: u32,
+    /// All calls of this balancer that went there.
+    pub picks: u64,
+    /// How long it takes to answer; `None`: it has not answered yet.
+    pub latency: Option<Duration>,
+    /// Which share of its calls fails: from 0 to 1, or above it where it asked to be left alone for a while.
+    pub failures: f32,
+    /// How many calls it had in work, as it said itself last.
+    pub reported: Option<u32>,
+}
+
+/// What a handle asks, whatever the types are.
+trait Inspect: Send + Sync {
+    fn endpoints(&self) -> Vec<EndpointView>;
+    fn counts(&self) -> Counts;
+    fn is_settled(&self) -> bool;
+    fn is_panicking(&self) -> bool;
+    fn config(&self) -> &Live<BalanceConfig>;
+}
+
+impl BalanceHandle {
+    pub(crate) fn new<S: Send + 'static, P: Pick>(fleet: Arc<Fleet<S, P>>) -> Self {
+        BalanceHandle(fleet)
+    }
+
+    /// All endpoints, in no particular order.
+    pub fn endpoints(&self) -> Vec<EndpointView> {
+        self.0.endpoints()
+    }
+
+    /// How many there are, by what is known of them.
+    pub fn counts(&self) -> Counts {
+        self.0.counts()
+    }
+
+    /// Whether discovery has said which endpoints there are.
+    pub fn is_settled(&self) -> bool {
+        self.0.is_settled()
+    }
+
+    /// Whether so few are well that all of them get calls.
+    pub fn is_panicking(&self) -> bool {
+        self.0.is_panicking()
+    }
+
+    /// The config, to be replaced while the balancer runs.
+    pub fn config(&self) -> &Live<BalanceConfig> {
+        self.0.config()
+    }
+}
+
+impl<S: Send, P: Pick> Inspect for Fleet<S, P> {
+    fn endpoints(&self) -> Vec<EndpointView> {
+        self.tend();
+        let now = self.tick(Clock::now());
+        let roster = self.roster();
+        let view = |member: &crate::fleet::Member<S>| {
+            let gauge = self.arena.at(member.key.slot);
+            let latency = gauge.latency(self.usual(), now, self.per_tick());
+            EndpointView {
+                endpoint: (*member.endpoint).clone(),
+                status: member.endpoint.state().status(),
+                takes_calls: gauge.flags() & crate::gauge::USABLE != 0,
+                in_flight: gauge.in_flight(),
+                picks: gauge.picks(),
+                latency: gauge.has_answered().then(|| Duration::from_nanos(latency as u64)),
+                failures: gauge.failures(now, self.per_tick()),
+                reported: gauge.report(now).map(|(calls, _)| calls),
+            }
+        };
+        roster.members().iter().map(view).collect()
+    }
+
+    fn counts(&self) -> Counts {
+        self.tend();
+        Fleet::counts(self)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.roster().is_settled()
+    }
+
+    fn is_panicking(&self) -> bool {
+        self.roster().is_panicking()
+    }
+
+    fn config(&self) -> &Live<BalanceConfig> {
+        &self.config
+    }
+}
+
+impl fmt::Debug for BalanceHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BalanceHandle").field("endpoints", &self.counts()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,55 @@
+//! Who says where a call goes: a picker, given a view of the endpoints.
+
+mod least;
+mod p2c;
+#[cfg(test)]
+pub(crate) mod rig;
+mod robin;
+mod view;
+
+pub use least::LeastRequest;
+pub use p2c::PowerOfTwo;
+pub use robin::RoundRobin;
+pub use view::View;
+pub(crate) use view::{Base, Hot, Ramp, Tuning};
+
+use towpath_core::Endpoint;
+
+/// Says where a call goes.
+///
+/// It is asked once for each call, on the call's path: a few loads, no lock, no allocation. It sees the endpoints as a
+/// [`View`], by index. Whatever it computes once for a set of endpoints it keeps in a [table](Self::Table).
+///
+/// Closures are pickers without a table:
+///
+/// ```
+/// use towpath_balance::View;
+/// let first_that_is_ready = |view: &View<'_>| (0..view.len()).find(|index| view.is_ready(*index));
+/// # fn is_picker(_: impl towpath_balance::Pick) {}
+/// # is_picker(first_that_is_ready);
+/// ```
+pub trait Pick: Send + Sync + 'static {
+    /// What it computes once for a set of endpoints: a hash ring, a list of those with a label. `()` for nothing.
+    type Table: Send + Sync + 'static;
+
+    /// Computes the table for the endpoints that a view will have, in the same order. Called whenever there is
+    /// another set, or one of them is described anew; not on the path of a call.
+    fn table(&self, endpoints: &[&Endpoint]) -> Self::Table;
+
+    /// Where the call goes: the index in the view of one that [is ready](View::is_ready). `None`: none of them is.
+    fn pick(&self, table: &Self::Table, view: &View<'_>) -> Option<usize>;
+}
+
+impl<F> Pick for F
+where
+    F: Fn(&View<'_>) -> Option<usize> + Send + Sync + 'static,
+{
+    type Table = ();
+
+    fn table(&self, _endpoints: &[&Endpoint]) {}
+
+    #[inline]
+    fn pick(&self, _table: &(), view: &View<'_>) -> Option<usize> {
+        self(view)
+    }
+}

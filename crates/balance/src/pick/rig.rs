@@ -1,0 +1,86 @@
+//! Endpoints to try a picker on, without a balancer.
+
+use super::{Base, Hot, Pick, Tuning, View};
+use crate::gauge::{Arena, Gauge, USABLE};
+use std::sync::Arc;
+use towpath_core::{Context, Endpoint, EndpointId};
+
+pub(crate) struct Rig<P: Pick> {
+    pub(crate) picker: P,
+    arena: Arena,
+    hots: Vec<Hot>,
+    endpoints: Vec<Arc<Endpoint>>,
+    table: P::Table,
+    pub(crate) tuning: Tuning,
+    pub(crate) usual: f32,
+    pub(crate) now: u32,
+    pub(crate) context: Context,
+    pub(crate) passed: Vec<EndpointId>,
+}
+
+impl<P: Pick> Rig<P> {
+    /// All of them ready.
+    pub(crate) fn new(picker: P, endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+        let arena = Arena::new();
+        let endpoints: Vec<_> = endpoints.into_iter().map(Arc::new).collect();
+        let hot = |endpoint: &Arc<Endpoint>| {
+            let key = arena.take().unwrap();
+            arena.at(key.slot).set_flags(USABLE);
+            let weight = endpoint.weight() as f32;
+            Hot { id: endpoint.id(), slot: key.slot, generation: key.generation, weight }
+        };
+        let hots = endpoints.iter().map(hot).collect();
+        let table = picker.table(&endpoints.iter().map(|endpoint| &**endpoint).collect::<Vec<_>>());
+        let tuning = Tuning { per_tick: 1.0 / 5_000.0, penalty: 100.0, ramp: None };
+        let (context, passed) = (Context::new(), Vec::new());
+        Rig { picker, arena, hots, endpoints, table, tuning, usual: 1e6, now: 1, context, passed }
+    }
+
+    /// So many of weight 1.
+    pub(crate) fn of(picker: P, endpoints: usize) -> Self {
+        Rig::new(picker, (0..endpoints).map(|n| Endpoint::new(format!("mcp://10.0.0.{n}:1"))))
+    }
+
+    pub(crate) fn gauge(&self, index: usize) -> &Gauge {
+        self.arena.at(self.hots[index].slot)
+    }
+
+    pub(crate) fn endpoint(&self, index: usize) -> &Endpoint {
+        &self.endpoints[index]
+    }
+
+    pub(crate) fn set_ready(&self, index: usize, ready: bool) {
+        self.gauge(index).set_flags(if ready { USABLE } else { 0 });
+    }
+
+    pub(crate) fn see<T>(&self, f: impl FnOnce(&View<'_>) -> T) -> T {
+        let base = Base {
+            arena: &self.arena,
+            hots: &self.hots,
+            endpoints: &self.endpoints,
+            tuning: &self.tuning,
+            usual: self.usual,
+            now: self.now,
+            context: Some(&self.context),
+            method: None,
+            tried: self.context.tried(),
+            passed: &self.passed,
+        };
+        f(&View::new(&base))
+    }
+
+    pub(crate) fn pick(&self) -> Option<usize> {
+        self.see(|view| self.picker.pick(&self.table, view))
+    }
+
+    /// How often each one is picked.
+    pub(crate) fn shares(&self, picks: usize) -> Vec<usize> {
+        let mut shares = vec![0; self.hots.len()];
+        for _ in 0..picks {
+            if let Some(index) = self.pick() {
+                shares[index] += 1;
+            }
+        }
+        shares
+    }
+}

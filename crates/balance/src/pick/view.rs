@@ -1,0 +1,296 @@
+//! What a picker sees.
+
+use crate::gauge::{Arena, Gauge, Key, RAMPING, USABLE, pace};
+use std::{fmt, sync::Arc, time::Duration};
+use towpath_core::{Context, Endpoint, EndpointId, Method};
+
+/// What a picker sees of the endpoints, and of the call that is to go to one of them.
+///
+/// Endpoints are numbered from 0 to [`len`](Self::len). What is asked for is read at that moment; each question is a few
+/// loads. An index that there is not is never ready.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    base: &'a Base<'a>,
+    /// The part that is seen; `None`: all.
+    part: Option<Part<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    indices: &'a [u32],
+    of: Option<&'a Part<'a>>,
+}
+
+/// All that a view may be asked for.
+pub(crate) struct Base<'a> {
+    pub(crate) arena: &'a Arena,
+    pub(crate) hots: &'a [Hot],
+    pub(crate) endpoints: &'a [Arc<Endpoint>],
+    pub(crate) tuning: &'a Tuning,
+    /// Nanoseconds that a call takes as a rule.
+    pub(crate) usual: f32,
+    pub(crate) now: pace::Tick,
+    pub(crate) context: Option<&'a Context>,
+    pub(crate) method: Option<&'a Method>,
+    /// Where earlier attempts went.
+    pub(crate) tried: &'a [EndpointId],
+    /// Those that this attempt has found not to be ready after all.
+    pub(crate) passed: &'a [EndpointId],
+}
+
+/// What a pick needs to know of one endpoint beside what is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hot {
+    pub(crate) id: EndpointId,
+    pub(crate) slot: u32,
+    pub(crate) generation: u16,
+    pub(crate) weight: f32,
+}
+
+/// How what is measured becomes a load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    /// One tick, in time constants of the averages.
+    pub(crate) per_tick: f32,
+    /// How many times as long as usual a failure counts.
+    pub(crate) penalty: f32,
+    pub(crate) ramp: Option<Ramp>,
+}
+
+/// How the share of an endpoint grows that was added, or has returned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ramp {
+    pub(crate) ticks: u32,
+    pub(crate) least: f32,
+    /// One over the aggression.
+    pub(crate) exponent: f32,
+}
+
+/// What a call takes at least, in nanoseconds: those that are answered at once are told apart by how many there are.
+const FLOOR: f32 = 1_000.0;
+/// After so long a report of its own load is worth a third: about a second.
+const REPORT_TICKS: f32 = 1_000.0;
+
+/// All indices once, from one on.
+pub(super) fn scan(len: usize, start: usize) -> impl Iterator<Item = usize> {
+    (start..len).chain(0..start.min(len))
+}
+
+impl Hot {
+    pub(crate) fn key(&self) -> Key {
+        Key { slot: self.slot, generation: self.generation }
+    }
+}
+
+impl<'a> View<'a> {
+    #[inline]
+    pub(crate) fn new(base: &'a Base<'a>) -> Self {
+        View { base, part: None }
+    }
+
+    /// How many endpoints there are, ready or not.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.part.map_or(self.base.hots.len(), |part| part.indices.len())
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Some of the endpoints only: a view in which index *i* is the endpoint that is `indices[i]` in this one.
+    pub fn only<'b>(&'b self, indices: &'b [u32]) -> View<'b> {
+        View { base: self.base, part: Some(Part { indices, of: self.part.as_ref() }) }
+    }
+
+    /// The index among all endpoints.
+    #[inline]
+    pub(crate) fn root(&self, mut index: usize) -> usize {
+        let mut part = self.part.as_ref();
+        while let Some(inner) = part {
+            index = inner.indices.get(index).map_or(usize::MAX, |index| *index as usize);
+            part = inner.of;
+        }
+        index
+    }
+
+    #[inline]
+    fn hot(&self, index: usize) -> Option<&'a Hot> {
+        self.base.hots.get(self.root(index))
+    }
+
+    #[inline]
+    fn gauge(&self, index: usize) -> Option<&'a Gauge> {
+        self.hot(index).map(|hot| self.base.arena.at(hot.slot))
+    }
+
+    /// Whether a call may go there now: it takes calls, and this call has not tried it.
+    #[inline]
+    pub fn is_ready(&self, index: usize) -> bool {
+        self.flags(index) & USABLE != 0
+    }
+
+    /// As [`is_ready`](Self::is_ready); of one that is given only a growing share of the calls (slow start), by chance as
+    /// often as its share is. For pickers that draw one endpoint after another until one is ready.
+    #[inline]
+    pub fn is_drawn(&self, index: usize) -> bool {
+        match self.flags(index) & (USABLE | RAMPING) {
+            USABLE => true,
+            0 | RAMPING => false,
+            _ => fastrand::f32() < self.ramp(index),
+        }
+    }
+
+    #[inline]
+    fn flags(&self, index: usize) -> u32 {
+        let Some(hot) = self.hot(index) else { return 0 };
+        let flags = self.base.arena.at(hot.slot).flags();
+        match self.base.tried.is_empty() && self.base.passed.is_empty() {
+            true => flags,
+            false if self.base.tried.contains(&hot.id) || self.base.passed.contains(&hot.id) => 0,
+            false => flags,
+        }
+    }
+
+    /// What share of its calls it is given, while that grows: above 0, up to 1.
+    #[cold]
+    #[inline(never)]
+    fn ramp(&self, index: usize) -> f32 {
+        let (Some(gauge), Some(ramp)) = (self.gauge(index), self.base.tuning.ramp) else { return 1.0 };
+        let ticks = pace::since(gauge.risen(), self.base.now);
+        if ticks >= ramp.ticks {
+            return 1.0;
+        }
+        (ticks as f32 / ramp.ticks as f32).powf(ramp.exponent).max(ramp.least)
+    }
+
+    /// The calls of this process that are under way there.
+    #[inline]
+    pub fn in_flight(&self, index: usize) -> u32 {
+        self.gauge(index).map_or(0, Gauge::in_flight)
+    }
+
+    /// Its weight, compared with the others'; less while its share grows (slow start).
+    pub fn weight(&self, index: usize) -> f32 {
+        let Some(hot) = self.hot(index) else { return 0.0 };
+        match self.flags(index) & RAMPING {
+            0 => hot.weight,
+            _ => hot.weight * self.ramp(index),
+        }
+    }
+
+    /// How long it takes to answer, as far as is known: see [`PowerOfTwo`](crate::PowerOfTwo).
+    pub fn latency(&self, index: usize) -> Duration {
+        let nanos = self.gauge(index).map_or(0.0, |gauge| self.nanos(gauge));
+        Duration::from_nanos(nanos as u64)
+    }
+
+    /// Which share of its calls fails, as far as is known: from 0 to 1, or above it where it asked to be left alone for a
+    /// while.
+    pub fn failures(&self, index: usize) -> f32 {
+        self.gauge(index).map_or(0.0, |gauge| gauge.failures(self.base.now, self.base.tuning.per_tick))
+    }
+
+    #[inline]
+    fn nanos(&self, gauge: &Gauge) -> f32 {
+        gauge.latency(self.base.usual, self.base.now, self.base.tuning.per_tick)
+    }
+
+    /// What a call there has to expect: the latency, times the calls that are there already and this one, times what
+    /// failures make of it. In nanoseconds; to be compared only.
+    pub fn load(&self, index: usize) -> f32 {
+        self.load_beside(index, 0)
+    }
+
+    /// As [`load`](Self::load), compared with an endpoint that has so many calls under way. One that fails at once has
+    /// few, however many it gets; it is taken to have as many as the other, as far as it fails.
+    #[inline]
+    pub fn load_beside(&self, index: usize, others: u32) -> f32 {
+        self.gauge(index).map_or(f32::MAX, |gauge| self.nanos(gauge).max(FLOOR) * self.crowd(gauge, others))
+    }
+
+    /// As [`load_beside`](Self::load_beside), whatever its latency is: calls that are there and this one, and what
+    /// failures make of it.
+    #[inline]
+    pub fn crowd_beside(&self, index: usize, others: u32) -> f32 {
+        self.gauge(index).map_or(f32::MAX, |gauge| self.crowd(gauge, others))
+    }
+
+    #[inline]
+    fn crowd(&self, gauge: &Gauge, others: u32) -> f32 {
+        let Tuning { per_tick, penalty, .. } = *self.base.tuning;
+        let mut calls = gauge.in_flight() as f32;
+        if let Some((reported, ticks)) = gauge.report(self.base.now) {
+            // There are others who call it; what it said is worth less and less.
+            calls = calls.max(reported as f32 * pace::fade(ticks as f32 / REPORT_TICKS));
+        }
+        let failures = gauge.failures(self.base.now, per_tick);
+        if failures == 0.0 {
+            return calls + 1.0;
+        }
+        (calls.max(others as f32 * failures.min(1.0)) + 1.0) * (1.0 + penalty * failures)
+    }
+
+    /// The endpoint: address, weight, zone, labels, state.
+    ///
+    /// # Panics
+    /// If there is no such index.
+    pub fn endpoint(&self, index: usize) -> &'a Endpoint {
+        &self.base.endpoints[self.root(index)]
+    }
+
+    /// Which one it is.
+    ///
+    /// # Panics
+    /// If there is no such index.
+    #[inline]
+    pub fn id(&self, index: usize) -> EndpointId {
+        self.base.hots[self.root(index)].id
+    }
+
+    /// The context of the call, if it has one that is read: see
+    /// [`Balancer::honour_context`](crate::Balancer::honour_context).
+    #[inline]
+    pub fn context(&self) -> Option<&'a Context> {
+        self.base.context
+    }
+
+    /// The method that is called, if it is known: as for the [context](Self::context).
+    #[inline]
+    pub fn method(&self) -> Option<&'a Method> {
+        self.base.method
+    }
+
+    /// Any number below `end`; 0 if that is 0. From the generator of the thread, `fastrand`'s: a test seeds it.
+    #[inline]
+    pub fn random(&self, end: usize) -> usize {
+        ((u128::from(fastrand::u64(..)) * end as u128) >> 64) as usize
+    }
+
+    /// Any number from 0 to 1.
+    #[inline]
+    pub fn random_share(&self) -> f32 {
+        fastrand::f32()
+    }
+
+    /// Any endpoint that is ready, each as likely as the others: a few draws at random, and if those are not ready,
+    /// the first one that is from there on.
+    pub fn any_ready(&self) -> Option<usize> {
+        let len = self.len();
+        for _ in 0..4 {
+            let index = self.random(len);
+            if self.is_drawn(index) {
+                return Some(index);
+            }
+        }
+        scan(len, self.random(len)).find(|index| self.is_ready(*index))
+    }
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("endpoints", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,329 @@
+//! A call that finds no endpoint that is ready at once: what it waits for, and for how long.
+
+use crate::{
+    BalanceEvent,
+    common::Common,
+    fleet::{News, Snapshot},
+    gauge::{HOPEFUL, Key, USABLE},
+    pick::Pick,
+    ticket::Ticket,
+};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    sync::futures::OwnedNotified,
+    task::coop::{Unconstrained, unconstrained},
+    time::{Instant, Sleep, sleep_until},
+};
+use tower_service::Service;
+use towpath_core::{CallInfo, Classify, Clock, EndpointId, EndpointStatus, Error, ErrorKind, Loan, context};
+
+/// So many stacks are waited for at a time; the first one that is ready is called.
+const MOST: usize = 2;
+/// Of so many that have no connection the best is taken.
+const LOOKED_AT: usize = 8;
+
+/// A call that waits.
+pub(crate) struct Wait<S, Req, P, C, I, R>
+where
+    S: Service<Req>,
+    P: Pick,
+{
+    common: Loan<Common<S, P, C, I, R>>,
+    /// Until it goes.
+    request: Option<Req>,
+    since: Instant,
+    deadline: Option<Instant>,
+    /// Stacks that are not ready yet.
+    candidates: Vec<Candidate<S, P, C, I, R>>,
+    /// Endpoints whose stacks have failed when they were to become ready, and how the last one did.
+    passed: Vec<EndpointId>,
+    failed: Option<S::Error>,
+    changed: Option<Pin<Box<OwnedNotified>>>,
+    timer: Option<Timer>,
+}
+
+struct Timer {
+    at: Instant,
+    // The budget of tokio's tasks does not apply to it, as to no time-out.
+    sleep: Pin<Box<Unconstrained<Sleep>>>,
+}
+
+struct Candidate<S, P: Pick, C, I, R> {
+    id: EndpointId,
+    stack: S,
+    ticket: Ticket<S, P, C, I, R>,
+}
+
+/// How the wait has ended.
+pub(crate) enum Outcome<S, Req, P: Pick, C, I, R>
+where
+    S: Service<Req>,
+{
+    /// There is a stack that is ready.
+    Go { stack: S, request: Req, ticket: Ticket<S, P, C, I, R> },
+    /// There is no endpoint, or time was up.
+    Refused(Error),
+    /// The stacks that there are have failed; so did the last one.
+    Failed(S::Error),
+}
+
+impl<S, Req, P, C, I, R> Wait<S, Req, P, C, I, R>
+where
+    S: Service<Req> + Clone,
+    P: Pick,
+    C: Classify<S::Response, S::Error>,
+    I: CallInfo<Req, S::Response>,
+{
+    pub(crate) fn new(common: Loan<Common<S, P, C, I, R>>, request: Req, since: Instant) -> Self {
+        let deadline = common.info.context(&request).and_then(towpath_core::Context::deadline);
+        common.fleet.bell.wait(true);
+        Wait {
+            common,
+            request: Some(request),
+            since,
+            deadline,
+            candidates: Vec::new(),
+            passed: Vec::new(),
+            failed: None,
+            changed: None,
+            timer: None,
+        }
+    }
+
+    /// A stack that is not ready yet, or has failed.
+    pub(crate) fn with(
+        mut self,
+        id: EndpointId,
+        ticket: Ticket<S, P, C, I, R>,
+        found: Result<S, S::Error>,
+    ) -> Self {
+        match found {
+            Ok(stack) => self.candidates.push(Candidate { id, stack, ticket }),
+            Err(error) => self.fail(id, ticket, error),
+        }
+        self
+    }
+
+    fn fail(&mut self, id: EndpointId, ticket: Ticket<S, P, C, I, R>, error: S::Error) {
+        let (class, start) = (self.common.classify.classify(Err(&error)), ticket.start);
+        ticket.finish(&class, start, None);
+        self.passed.push(id);
+        self.failed = Some(error);
+    }
+
+    pub(crate) fn common(&self) -> &Loan<Common<S, P, C, I, R>> {
+        &self.common
+    }
+
+    /// Waits for a stack that is ready. Everything that it waits for wakes it; nothing is polled by a timer.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<S, Req, P, C, I, R>> {
+        loop {
+            self.changed.get_or_insert_with(|| {
+                let mut changed = Box::pin(self.common.fleet.bell.changed().clone().notified_owned());
+                // From here on a change wakes; one before is seen below.
+                changed.as_mut().enable();
+                changed
+            });
+            let now = Clock::now();
+            let fleet = &self.common.fleet;
+            let nanos = fleet.bell.nanos(now);
+            let probe = match fleet.bell.is_due(nanos) {
+                true => self.common.tend(now),
+                false => None,
+            };
+            let snapshot = self.common.fleet.live.get();
+            if let Some(key) = probe {
+                self.probe(&snapshot, key, now);
+            }
+            if let Some(Candidate { stack, mut ticket, .. }) = self.poll_candidates(cx) {
+                let Some(mut request) = self.request.take() else { return Poll::Pending };
+                // It has waited: those below, and the latency of the endpoint, begin now.
+                if let Some(context) = self.common.info.context_mut(&mut request) {
+                    context.set_stamp(None);
+                }
+                ticket.start = self.common.info.start(&mut request);
+                return Poll::Ready(Outcome::Go { stack, request, ticket });
+            }
+            if self.look_further(&snapshot, nanos, now) {
+                continue;
+            }
+            if self.candidates.is_empty() {
+                if let Some(error) = self.failed.take() {
+                    return Poll::Ready(Outcome::Failed(error));
+                }
+                if snapshot.settled && snapshot.hots.is_empty() {
+                    return Poll::Ready(Outcome::Refused(self.refusal(now)));
+                }
+            }
+            match self.changed.as_mut().map(|changed| changed.as_mut().poll(cx)) {
+                Some(Poll::Pending) => {}
+                _ => {
+                    self.changed = None;
+                    self.passed.clear();
+                    continue;
+                }
+            }
+            return self.poll_timer(cx, now).map(Outcome::Refused);
+        }
+    }
+
+    /// Polls the stacks; those of endpoints that take no calls any more are dropped.
+    fn poll_candidates(&mut self, cx: &mut Context<'_>) -> Option<Candidate<S, P, C, I, R>> {
+        let mut index = 0;
+        while let Some(candidate) = self.candidates.get_mut(index) {
+            let Key { slot, generation } = candidate.ticket.key;
+            let gauge = self.common.fleet.arena.at(slot);
+            let stays = candidate.ticket.probe || gauge.flags() & (USABLE | HOPEFUL) != 0;
+            if gauge.is_over(generation) || !stays {
+                self.candidates.remove(index);
+                continue;
+            }
+            context::pick(candidate.id);
+            match candidate.stack.poll_ready(cx) {
+                Poll::Ready(Ok(())) => {
+                    let ready = self.candidates.remove(index);
+                    if gauge.flags() & HOPEFUL != 0 {
+                        // It says nothing of itself.
+                        self.common.fleet.tell([News::Answers(ready.ticket.key)]);
+                    }
+                    return Some(ready);
+                }
+                Poll::Ready(Err(error)) => {
+                    let Candidate { id, ticket, .. } = self.candidates.remove(index);
+                    self.fail(id, ticket, error);
+                }
+                Poll::Pending => index += 1,
+            }
+        }
+        None
+    }
+
+    /// Finds another one to wait for: one that takes calls, or if there is none, one that has no connection.
+    fn look_further(&mut self, snapshot: &Snapshot<S, P::Table>, nanos: u64, now: Instant) -> bool {
+        let arena = &self.common.fleet.arena;
+        let hopeful = |candidate: &Candidate<S, P, C, I, R>| {
+            !candidate.ticket.probe && arena.at(candidate.ticket.key.slot).flags() & USABLE == 0
+        };
+        let worse = self.candidates.iter().position(hopeful);
+        if self.candidates.len() >= MOST && worse.is_none() {
+            return false;
+        }
+        let mut not: Vec<_> = self.passed.clone();
+        not.extend(self.candidates.iter().map(|candidate| candidate.id));
+        let Some(request) = &self.request else { return false };
+        let mut found = self.common.choose(snapshot, request, nanos, &not);
+        if found.is_some()
+            && let Some(worse) = worse
+        {
+            self.candidates.remove(worse);
+        }
+        if found.is_none() && self.candidates.len() < MOST && self.candidates.len() == worse.map_or(0, |_| 1)
+        {
+            found = self.hopeful(snapshot, &not);
+        }
+        found.is_some_and(|index| self.add(snapshot, index, now, false))
+    }
+
+    /// Of those that have no connection the one that will be tried next: of several the one with the fewest calls.
+    fn hopeful(&self, snapshot: &Snapshot<S, P::Table>, not: &[EndpointId]) -> Option<usize> {
+        let hots = &snapshot.hots;
+        let start = fastrand::usize(..hots.len().max(1));
+        let indices = (start..hots.len()).chain(0..start.min(hots.len()));
+        let gauge = |index: usize| self.common.fleet.arena.at(hots[index].slot);
+        let hopeful = indices
+            .filter(|index| gauge(*index).flags() & HOPEFUL != 0 && !not.contains(&hots[*index].id))
+            .take(LOOKED_AT);
+        hopeful.min_by_key(|index| {
+            let next_try = match snapshot.endpoints[*index].state().status() {
+                EndpointStatus::Connecting { next_try } => next_try,
+                _ => None,
+            };
+            (next_try, gauge(*index).in_flight())
+        })
+    }
+
+    /// An endpoint that is out wants a call that finds out whether it has recovered.
+    fn probe(&mut self, snapshot: &Snapshot<S, P::Table>, key: Key, now: Instant) {
+        let index = snapshot.hots.iter().position(|hot| hot.key() == key);
+        if !index.is_some_and(|index| self.add(snapshot, index, now, true)) {
+            self.common.fleet.tell([News::Probed(key)]);
+        }
+    }
+
+    /// Waits for one more. `false`: it is gone.
+    fn add(&mut self, snapshot: &Snapshot<S, P::Table>, index: usize, now: Instant, probe: bool) -> bool {
+        let hot = &snapshot.hots[index];
+        let gauge = self.common.fleet.arena.at(hot.slot);
+        if !gauge.enter(hot.generation) {
+            return false;
+        }
+        let common = self.common.clone();
+        let ticket = Ticket { common, key: hot.key(), start: now, probe, waits: false };
+        context::pick(hot.id);
+        self.candidates.push(Candidate { id: hot.id, stack: snapshot.stacks[index].fresh(), ticket });
+        true
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Error> {
+        // While a stack is waited for whose endpoint takes calls, only the deadline counts.
+        let arena = &self.common.fleet.arena;
+        let usable = |candidate: &Candidate<S, P, C, I, R>| {
+            candidate.ticket.probe || arena.at(candidate.ticket.key.slot).flags() & USABLE != 0
+        };
+        let patience = match self.candidates.iter().any(usable) {
+            true => None,
+            false => Some(self.since + self.common.fleet.config.get().wait),
+        };
+        let Some(at) = patience.into_iter().chain(self.deadline).min() else { return Poll::Pending };
+        if at <= now {
+            return Poll::Ready(self.refusal(now));
+        }
+        let timer = match &mut self.timer {
+            Some(timer) if timer.at == at => timer,
+            timer => timer.insert(Timer { at, sleep: Box::pin(unconstrained(sleep_until(at))) }),
+        };
+        ready!(timer.sleep.as_mut().poll(cx));
+        Poll::Ready(self.refusal(Clock::now()))
+    }
+
+    /// What the caller is told.
+    fn refusal(&self, now: Instant) -> Error {
+        let fleet = &self.common.fleet;
+        let waited = now.saturating_duration_since(self.since);
+        let (counts, settled, next) = {
+            let roster = fleet.roster();
+            (roster.counts(), roster.is_settled(), roster.next_probe())
+        };
+        let known = match settled || counts.known > 0 {
+            true => counts.to_string(),
+            false => "discovery has not said yet which endpoints there are".into(),
+        };
+        let detail = match waited.is_zero() {
+            true => known,
+            false => format!("{known}; waited {waited:.1?}"),
+        };
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            let detail = format!("no endpoint was ready in time: {detail}");
+            return Error::new(ErrorKind::DeadlineExceeded)
+                .because(detail)
+                .with_processed(towpath_core::Processed::No);
+        }
+        fleet.observe(&BalanceEvent::NoEndpoint(counts));
+        let after = next.map(|next| next.saturating_duration_since(now));
+        Error::new(ErrorKind::NoEndpoint).because(detail).with_retry_after(after)
+    }
+}
+
+impl<S, Req, P, C, I, R> Drop for Wait<S, Req, P, C, I, R>
+where
+    S: Service<Req>,
+    P: Pick,
+{
+    fn drop(&mut self) {
+        self.common.fleet.bell.wait(false);
+    }
+}
