@@ -33,8 +33,6 @@
 
 mod config;
 mod directory;
-#[cfg(feature = "dns")]
-mod dns;
 mod drive;
 mod event;
 mod file;
@@ -53,8 +51,6 @@ mod watch;
 
 pub use config::{DiscoverConfig, InvalidDiscover};
 pub use directory::{Directory, DirectoryBuilder};
-#[cfg(feature = "dns")]
-pub use dns::DnsSource;
 pub use event::{Changes, DiscoverEvent, What};
 pub use file::{FileSource, InvalidList};
 pub use fixed::FixedList;

@@ -37,14 +37,15 @@ pub struct PoolOptions {
     /// a connection broke is immediate. Default: 2 s, doubling up to 5 s, with full jitter: of however many clients that
     /// come back to one server, no more than a tenth do within any 100 ms.
     pub reconnect: Backoff,
-    /// A connection above `min` that nobody used for so long is closed; `None`: none is. Default: 60 s.
+    /// A connection above `min` that nobody used for so long is closed; `None`: none is. How long it was, is known by looking
+    /// that often, so it can be twice as long. Default: 60 s.
     pub idle_timeout: Option<Duration>,
     /// A connection is replaced when it is so old: a new one is made, then the old one takes no more calls. Each has an age
     /// of its own, from a tenth of this to all of it, so that those which were made together do not end together. `None`:
     /// any age. Default: `None`.
     pub max_age: Option<Duration>,
-    /// A connection that was not used for so long is asked for a sign of life, if it [can be](crate::Connection::ping).
-    /// `None`: never. Default: 30 s.
+    /// A connection that was not used for so long (as with `idle_timeout`, up to twice that) is asked for a sign of life,
+    /// if it [can be](crate::Connection::ping). `None`: never. Default: 30 s.
     pub keep_alive: Option<Duration>,
     /// How long the answer may take before the connection is given up. Default: 5 s.
     pub keep_alive_timeout: Duration,

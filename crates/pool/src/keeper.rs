@@ -80,6 +80,8 @@ impl<S: Store> Keeper<S> {
             let seen = config.version();
             let due = self.look();
             tokio::select! {
+                // In this order and no other: a simulation is to have the same course again.
+                biased;
                 () = core.bell.notified() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.heard(ended),
                 _ = config.changed(seen) => {}
@@ -217,6 +219,10 @@ impl<S: Store> Keeper<S> {
     }
 
     fn failed(&mut self, error: Error) {
+        let error = match error.endpoint() {
+            Some(_) => error,
+            None => error.at(self.core.target.name.clone()),
+        };
         let next_try = self.plan.failed(&self.core.target.config.get(), Instant::now(), &mut self.rng);
         let without = self.plan.open() == 0;
         self.core.note(|life| {

@@ -252,7 +252,9 @@ impl<S: Store> Core<S> {
                 .because("it passed while the call waited for a connection"),
             (_, None) => {
                 let open = life.open;
-                self.error(ErrorKind::NoConnection).because(format!("waited {waited:?}, with {open} open"))
+                let ms = waited.as_millis();
+                self.error(ErrorKind::NoConnection)
+                    .because(format!("waited {ms} ms, with {open} connections open"))
             }
         }
     }

@@ -52,7 +52,7 @@ pub mod policies;
 mod register;
 mod server;
 
-pub use channel::{Channel, ChannelFuture, ClientState};
+pub use channel::{Channel, ChannelFuture, Channels, ClientState};
 pub use client::{Accepted, CallError, CallRequest, Client, ClientBuilder, ClientFuture, Reply};
 pub use cores::Cores;
 pub use policies::{ClientPolicies, ServerPolicies};
@@ -86,6 +86,7 @@ pub use towpath_dedupe as dedupe;
 pub use towpath_discover as discover;
 pub use towpath_fallback as fallback;
 pub use towpath_limit as limit;
+pub use towpath_pool as pool;
 pub use towpath_registry as registry;
 pub use towpath_retry as retry;
 pub use towpath_timeout as timeout;

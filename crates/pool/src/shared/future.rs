@@ -43,10 +43,16 @@ pin_project! {
     {
         Start { request: Option<Request> },
         // Boxed, because it is rare and large.
-        Waiting { wait: Box<Wait<Commons<C>>>, request: Option<Request> },
+        Waiting { waiting: Box<Waiting<C, Request>> },
         Called { #[pin] call: F },
         Done,
     }
+}
+
+/// A call in the line.
+struct Waiting<C: crate::Connection + Sync, Request> {
+    wait: Wait<Commons<C>>,
+    request: Option<Request>,
 }
 
 impl<C, Request> ResponseFuture<C, Request>
@@ -73,15 +79,16 @@ fn after_the_end() -> Error {
 
 /// Takes its place in the line.
 #[cold]
-fn wait_for<C, Request>(pool: &Loan<Held<Commons<C>>>, request: &Request) -> Box<Wait<Commons<C>>>
+fn wait_for<C, Request>(pool: &Loan<Held<Commons<C>>>, request: Request) -> Box<Waiting<C, Request>>
 where
     C: Multiplexed<Request>,
 {
     let config = pool.target.config.get();
-    let deadline = C::context(request).and_then(|context| context.deadline());
+    let deadline = C::context(&request).and_then(|context| context.deadline());
     let now = Clock::now();
     let patience = Patience::of_call(now, config.acquire_timeout, deadline);
-    Box::new(Wait::new(pool.clone(), config.max_waiting, now, patience))
+    let wait = Wait::new(pool.clone(), config.max_waiting, now, patience);
+    Box::new(Waiting { wait, request: Some(request) })
 }
 
 impl<C, Request> Future for ResponseFuture<C, Request>
@@ -91,30 +98,58 @@ where
     type Output = Result<C::Response, C::Error>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let StateProj::Called { call } = self.as_mut().project().state.project() else {
+            return self.poll_otherwise(cx);
+        };
+        // As it comes, in place: it is looked at only if the call has failed.
+        let polled = call.poll(cx);
+        if !matches!(polled, Poll::Ready(Err(_))) {
+            return polled;
+        }
+        self.poll_failed(cx, polled)
+    }
+}
+
+impl<C, Request> ResponseFuture<C, Request>
+where
+    C: Multiplexed<Request>,
+{
+    /// Called -> Start, if it is made anew; else Done
+    #[cold]
+    fn poll_failed(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        polled: Poll<Result<C::Response, C::Error>>,
+    ) -> Poll<Result<C::Response, C::Error>> {
+        let mut this = self.as_mut().project();
+        if !*this.again
+            && let Poll::Ready(Err(error)) = &polled
+            && let StateProj::Called { call } = this.state.as_mut().project()
+            && let Some(mut request) = C::unprocessed(call, error)
+        {
+            // Its reading of the clock is stale.
+            if let Some(context) = C::context_mut(&mut request) {
+                context.set_stamp(None);
+            }
+            *this.again = true;
+            this.state.set(State::Start { request: Some(request) });
+            return self.poll_otherwise(cx);
+        }
+        this.state.set(State::Done);
+        polled
+    }
+
+    #[cold]
+    fn poll_otherwise(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<C::Response, C::Error>> {
         loop {
+            let mut this = self.as_mut().project();
             match this.state.as_mut().project() {
-                // Called -> Start, if it is made anew; else Done
-                StateProj::Called { mut call } => {
-                    let answer = ready!(call.as_mut().poll(cx));
-                    if !*this.again
-                        && let Err(error) = &answer
-                        && let Some(mut request) = C::unprocessed(call, error)
-                    {
-                        // Its reading of the clock is stale.
-                        if let Some(context) = C::context_mut(&mut request) {
-                            context.set_stamp(None);
-                        }
-                        *this.again = true;
-                        this.state.set(State::Start { request: Some(request) });
-                        continue;
-                    }
-                    this.state.set(State::Done);
-                    return Poll::Ready(answer);
-                }
+                // Called: as if it had been so from the beginning
+                StateProj::Called { .. } => return self.poll(cx),
                 // Waiting -> Called; Done, if there is none to be had
-                StateProj::Waiting { wait, request } => {
+                StateProj::Waiting { waiting } => {
+                    let Waiting { wait, request } = &mut **waiting;
                     let outcome = ready!(wait.poll(cx));
                     if let (Ok(()), Some(waits)) = (&outcome, &*request) {
                         let open = this.pool.store.open.get();
@@ -141,9 +176,7 @@ where
                     let open = this.pool.store.open.get();
                     let next = match pick(this.pool, &open, &request) {
                         Some(connection) => State::Called { call: connection.call(request) },
-                        None => {
-                            State::Waiting { wait: wait_for(this.pool, &request), request: Some(request) }
-                        }
+                        None => State::Waiting { waiting: wait_for(this.pool, request) },
                     };
                     this.state.set(next);
                 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
-    future::{Future, Ready, poll_fn, ready},
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -12,8 +12,11 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, Sleep, sleep};
-use towpath_core::{Context, Error, ErrorKind, Processed, Request, Response};
-use towpath_pool::{Call, Connection, Ended, Ending, Exclusive, Multiplexed, Ping};
+use towpath_core::{Context, Error, ErrorKind, Observe, Processed, Request, Response};
+use towpath_pool::{
+    Call, Connection, Ended, Ending, Exclusive, Multiplexed, Ping, PoolConfig, PoolEvent, PoolOptions,
+    Refusal, Retirement,
+};
 
 /// The place that connections lead to.
 #[derive(Clone, Default)]
@@ -33,6 +36,8 @@ pub struct Inner {
     pub body: AtomicU32,
     /// When each connect was begun.
     pub tries: Mutex<Vec<Instant>>,
+    /// The reading of the clock with which each call came.
+    pub stamps: Mutex<Vec<Option<Instant>>>,
     /// All connections that were made.
     pub lines: Mutex<Vec<Line>>,
     pub pinged: AtomicUsize,
@@ -217,6 +222,7 @@ impl Calling {
     fn new(line: &Line, request: Request) -> Self {
         let ms: u64 = std::str::from_utf8(request.body()).unwrap().parse().unwrap_or(0);
         line.0.in_flight.fetch_add(1, SeqCst);
+        line.0.world.stamps.lock().unwrap().push(request.context().stamp());
         let now = line.0.world.calls.fetch_add(1, SeqCst) + 1;
         line.0.world.most.fetch_max(now, SeqCst);
         Calling {
@@ -321,6 +327,32 @@ pub fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub fn failing() -> Ready<Result<Pooled, Error>> {
-    ready(Err(ErrorKind::ConnectFailed.into()))
+pub fn config(change: impl FnOnce(&mut PoolOptions)) -> PoolConfig {
+    let mut options = PoolOptions::default();
+    change(&mut options);
+    PoolConfig::try_new(options).unwrap()
+}
+
+/// Keeps what a pool reports.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<PoolEvent>>>);
+
+impl Log {
+    pub fn count(&self, which: impl Fn(&PoolEvent) -> bool) -> usize {
+        self.0.lock().unwrap().iter().filter(|event| which(event)).count()
+    }
+
+    pub fn retired(&self, which: Retirement) -> usize {
+        self.count(|event| matches!(event, PoolEvent::Retired { why, .. } if *why == which))
+    }
+
+    pub fn refused(&self, which: Refusal) -> usize {
+        self.count(|event| matches!(event, PoolEvent::Refused { why, .. } if *why == which))
+    }
+}
+
+impl Observe<PoolEvent> for Log {
+    fn observe(&self, event: &PoolEvent) {
+        self.0.lock().unwrap().push(event.clone());
+    }
 }

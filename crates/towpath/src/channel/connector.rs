@@ -20,11 +20,6 @@ impl Default for Connector {
     }
 }
 
-/// Whether it tells that a connection could not be made: nobody is there, or nobody lets this client in.
-pub(super) fn is_of_connect(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectFailed | ErrorKind::Unauthenticated)
-}
-
 impl Connector {
     pub(crate) fn new<F, R>(connect: F) -> Self
     where

@@ -1,14 +1,13 @@
-//! A connection that is made at first use and made again when it is lost.
+//! Connections that are made at first use and made again when they are lost.
 
 mod connector;
+mod factory;
 mod future;
 mod handle;
-mod line;
-mod reconnect;
-mod service;
-mod task;
+mod pipe;
 
 pub(crate) use connector::Connector;
+pub use factory::Channels;
+pub(crate) use factory::default_pool;
 pub use future::ChannelFuture;
 pub use handle::{Channel, ClientState};
-pub(crate) use line::Target;

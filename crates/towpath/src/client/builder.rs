@@ -5,15 +5,16 @@ use super::{
     handle::{Client, Inner},
 };
 use crate::{
-    channel::{Channel, Connector, Target},
+    channel::{Channel, Channels, Connector, default_pool},
     policies::ClientStack,
 };
 use std::{fmt, future::Future, time::Duration};
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
-use towpath_core::{Backoff, BoxError, Error, ErrorKind, Jitter, Patterns, Request, Response};
+use towpath_core::{Backoff, BoxError, Error, ErrorKind, Patterns, Request, Response};
+use towpath_pool::PoolConfig;
 use towpath_timeout::{DeadlineLayer, TimeoutConfig};
-use towpath_transport::{Address, ClientConfig, Compression, Connection};
+use towpath_transport::{Address, ClientConfig, Compression, Connection, InvalidAddress};
 
 impl Client {
     /// Connects to `mcp://host:port` or `mcp+unix:/path`, with the defaults of [`ClientBuilder`].
@@ -39,7 +40,7 @@ impl Client {
         ClientBuilder {
             config: ClientConfig::default(),
             timeout: Some(TimeoutConfig::default()),
-            backoff: backoff(),
+            pool: default_pool(),
             connector: Connector::default(),
             idempotent: Patterns::default(),
             layer: Identity::new(),
@@ -47,17 +48,12 @@ impl Client {
     }
 }
 
-/// From 50 ms, doubling up to 5 s.
-fn backoff() -> Backoff {
-    let (base, max) = (Duration::from_millis(50), Duration::from_secs(5));
-    Backoff::try_new(base, max, 2.0, Jitter::Full).unwrap_or_default()
-}
-
 /// Settings of a [`Client`]. The defaults are fit for production:
 ///
 /// - a deadline of 10 s on every call that brings none of its own,
-/// - a reconnect that is immediate after a loss, and from then on waits 50 ms, doubling up to 5 s, with full
-///   jitter,
+/// - a reconnect that is immediate after a loss, and from then on waits up to 2 s, doubling up to 5 s, with full jitter,
+///   so that many clients that have lost one server do not come back to it together,
+/// - one connection, and up to four when there are more than 1 024 calls under way, or bodies above 256 KiB,
 /// - the limits of [`ClientConfig`].
 ///
 /// Layers are put between the deadline and the connection, so that what they wait for (a retry's backoff, a
@@ -85,7 +81,7 @@ fn backoff() -> Backoff {
 pub struct ClientBuilder<L = Identity> {
     config: ClientConfig,
     timeout: Option<TimeoutConfig>,
-    backoff: Backoff,
+    pool: PoolConfig,
     connector: Connector,
     idempotent: Patterns,
     layer: L,
@@ -109,9 +105,30 @@ impl<L> ClientBuilder<L> {
         self
     }
 
-    /// How long to wait between connects that fail.
+    /// How long to wait before connects: after one that failed, and after the peer has said that it goes away. The shorter
+    /// it is, the sooner a single client is back, and the more of many clients come at once.
     pub fn reconnect(mut self, backoff: Backoff) -> Self {
-        self.backoff = backoff;
+        self.pool = self.pool.with_reconnect(backoff);
+        self
+    }
+
+    /// How many connections there are and for how long, in place of what was said by [`reconnect`](Self::reconnect) as well.
+    /// By default: one from the first use on, up to four by demand; a call waits for one until its deadline. How long a
+    /// connect may take is said by [`connect_timeout`](Self::connect_timeout).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use towpath::{Client, pool::{PoolConfig, PoolOptions}};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PoolOptions { min: 2, max_age: Some(Duration::from_secs(600)), ..PoolOptions::default() };
+    /// let client = Client::builder().pool(PoolConfig::try_new(pool)?).connect_lazy("mcp://127.0.0.1:8080")?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pool(mut self, pool: PoolConfig) -> Self {
+        self.pool = pool;
         self
     }
 
@@ -194,9 +211,9 @@ impl<L> ClientBuilder<L> {
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around the connection. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ClientBuilder<Stack<M, L>> {
-        let ClientBuilder { config, timeout, backoff, connector, idempotent, layer: outer } = self;
+        let ClientBuilder { config, timeout, pool, connector, idempotent, layer: outer } = self;
         let layer = Stack::new(layer, outer);
-        ClientBuilder { config, timeout, backoff, connector, idempotent, layer }
+        ClientBuilder { config, timeout, pool, connector, idempotent, layer }
     }
 
     /// Puts the usual policies around the connection: a breaker for each method, retry, limits. As a
@@ -231,7 +248,7 @@ impl<L> ClientBuilder<L> {
         S::Future: Send + 'static,
     {
         let (client, channel) = self.channel(address.as_ref())?;
-        channel.connection(None).await?;
+        channel.connection().await?;
         Ok(client)
     }
 
@@ -262,6 +279,15 @@ impl<L> ClientBuilder<L> {
         build(stack, self.timeout, None, self.idempotent)
     }
 
+    /// Makes channels for endpoints, with these settings and without layers: the bottom of each endpoint's stack, for a balancer
+    /// of one's own that is put in place of a connection by [`over`](Self::over).
+    ///
+    /// # Errors
+    /// MCP-E-011 if a setting makes no sense.
+    pub fn channels(&self) -> Result<Channels, Error> {
+        Channels::of(self.config.clone(), self.pool.clone(), self.connector.clone())
+    }
+
     fn channel<S>(self, address: &str) -> Result<(Client, Channel), Error>
     where
         L: Layer<Channel, Service = S>,
@@ -270,11 +296,8 @@ impl<L> ClientBuilder<L> {
         S::Future: Send + 'static,
     {
         let refuse = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
-        let address: Address = address.parse().map_err(|error| refuse(format!("{error}")))?;
-        self.config.validate().map_err(|error| refuse(error.to_string()))?;
-        let target =
-            Target { address, config: self.config, backoff: self.backoff, connector: self.connector };
-        let channel = Channel::new(target);
+        let address: Address = address.parse().map_err(|error: InvalidAddress| refuse(error.to_string()))?;
+        let channel = Channels::of(self.config, self.pool, self.connector)?.to(address);
         let stack = self.layer.layer(channel.clone());
         Ok((build(stack, self.timeout, Some(channel.clone()), self.idempotent), channel))
     }
@@ -306,7 +329,7 @@ impl<L> fmt::Debug for ClientBuilder<L> {
         f.debug_struct("ClientBuilder")
             .field("config", &self.config)
             .field("timeout", &self.timeout)
-            .field("backoff", &self.backoff)
+            .field("pool", &self.pool)
             .field("idempotent", &self.idempotent)
             .finish_non_exhaustive()
     }

@@ -15,6 +15,7 @@ use std::{
 use tokio::time::Instant;
 use tower_service::Service;
 use towpath_core::{BoxError, Error, Patterns, Request, Response, Shared};
+use towpath_pool::PoolHandle;
 
 /// Calls the methods of one service.
 ///
@@ -110,9 +111,15 @@ impl Client {
     /// limit on the waiting but the connection's keep-alive.
     pub async fn ping(&self) -> Result<Duration, Error> {
         match &self.inner.channel {
-            Some(channel) => channel.connection(None).await?.ping().await,
+            Some(channel) => channel.connection().await?.ping().await,
             None => Ok(Duration::ZERO),
         }
+    }
+
+    /// The connections in numbers, and their config, which can be replaced while they are used; `None` over a service of one's
+    /// own.
+    pub fn pool(&self) -> Option<PoolHandle> {
+        self.inner.channel.as_ref().map(Channel::pool)
     }
 
     /// Makes no new calls from now on, from any clone; the connection ends when the outstanding ones are

@@ -63,6 +63,19 @@ impl Connection {
         self.shared.lock().table.taken()
     }
 
+    /// How many calls are outstanding, as [`outstanding`](Self::outstanding), at the price of a load: it may be a moment old.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.shared.taken()
+    }
+
+    /// Whether one more call would be sent at once, with no more than `share` outstanding then: not closed, and not at the
+    /// limit of either side. At the price of three loads: it may be a moment old.
+    #[inline]
+    pub fn has_room(&self, share: usize) -> bool {
+        self.shared.taken() < share.min(self.shared.limit()) && self.shared.is_open()
+    }
+
     /// Whether no new call can be made: the connection is closed, or its peer is draining.
     pub fn is_closed(&self) -> bool {
         !self.shared.is_open()

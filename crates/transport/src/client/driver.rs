@@ -223,7 +223,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     }
                     if let Some(max) = settings.max_outstanding {
                         let own = state.own_limit;
-                        state.table.set_limit(own.min(max as usize));
+                        self.shared.set_limit(&mut state, own.min(max as usize));
                     }
                 }
                 kind::EXTENSIONS.. => {}

@@ -76,6 +76,7 @@ fn poll_unanswered(
     // Accepted: the slot goes over to the outcome, a future of its own; unless that is there already.
     let outcome = state.table.fetch_accepted(id);
     let next = if outcome.is_some() { shared.next_in_line(&mut state) } else { None };
+    shared.show_taken(&state);
     drop(state);
     wake(next);
     let outcome = match outcome {
@@ -138,6 +139,7 @@ impl Future for ResponseFuture {
                     return polled;
                 };
                 let next = this.shared.next_in_line(&mut state);
+                this.shared.show_taken(&state);
                 drop(state);
                 wake(next);
                 this.state = State::Done;
@@ -168,6 +170,12 @@ pub struct Closed {
 impl Closed {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Closed { shared, watching: None }
+    }
+
+    /// Whether it was the peer, because nobody used the connection: see
+    /// [`Connection::is_closed_idle`](super::Connection::is_closed_idle).
+    pub fn is_closed_idle(&self) -> bool {
+        self.shared.lock().closed_idle
     }
 }
 

@@ -86,6 +86,7 @@ impl Future for Outcome {
                 }
                 let outcome = state.table.leave(id).and_then(|(_, outcome)| outcome);
                 let next = this.shared.next_in_line(&mut state);
+                this.shared.show_taken(&state);
                 drop(state);
                 wake(next);
                 outcome

@@ -10,7 +10,10 @@ use std::{
     ops::Deref,
     sync::{
         Arc, PoisonError,
-        atomic::Ordering::{Acquire, Relaxed, Release},
+        atomic::{
+            AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     task::{Poll, Waker},
     time::Duration,
@@ -30,6 +33,9 @@ pub(crate) struct Shared {
     pub(crate) packing: Packing,
     /// As `closing` is set in the state: readiness is asked for before every call.
     closed: AtomicBool,
+    /// As `taken` and `limit` are in the table, for who chooses among connections. Hints, which decide nothing here: not loom's.
+    taken: AtomicUsize,
+    limit: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -138,7 +144,33 @@ impl Shared {
             max_buffered,
             packing,
             closed: AtomicBool::new(false),
+            taken: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
         }
+    }
+
+    /// About how many calls hold a slot.
+    #[inline]
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Relaxed)
+    }
+
+    /// About how many may.
+    #[inline]
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(Relaxed)
+    }
+
+    /// Lets others know how many calls hold a slot.
+    #[inline]
+    pub(crate) fn show_taken(&self, state: &State) {
+        self.taken.store(state.table.taken(), Relaxed);
+    }
+
+    /// Another limit of outstanding calls.
+    pub(crate) fn set_limit(&self, state: &mut State, limit: usize) {
+        state.table.set_limit(limit);
+        self.limit.store(limit, Relaxed);
     }
 
     /// Nothing that runs under this lock is a user's code but wakers; a poisoned lock has whole state.
@@ -200,6 +232,7 @@ impl Shared {
             }
             Some(Entry::Granted(id)) => {
                 state.push(self, id, timeout_ms, request)?;
+                self.show_taken(&state);
                 (Started::Sent(id), state.ask_flush())
             }
         };
@@ -246,6 +279,7 @@ impl Shared {
         };
         let sent = state.push(self, id, timeout_ms, request).map(|()| id);
         let next = if sent.is_err() { self.next_in_line(&mut state) } else { None };
+        self.show_taken(&state);
         let driver = state.ask_flush();
         drop(state);
         wake(driver);
@@ -265,6 +299,7 @@ impl Shared {
             driver = state.ask_flush();
         }
         let next = self.next_in_line(&mut state);
+        self.show_taken(&state);
         drop(state);
         wake(driver);
         wake(next);
