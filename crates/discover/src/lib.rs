@@ -33,6 +33,8 @@
 
 mod config;
 mod directory;
+#[cfg(feature = "dns")]
+mod dns;
 mod drive;
 mod event;
 mod file;
@@ -51,6 +53,8 @@ mod watch;
 
 pub use config::{DiscoverConfig, InvalidDiscover};
 pub use directory::{Directory, DirectoryBuilder};
+#[cfg(feature = "dns")]
+pub use dns::DnsSource;
 pub use event::{Changes, DiscoverEvent, What};
 pub use file::{FileSource, InvalidList};
 pub use fixed::FixedList;

@@ -28,9 +28,7 @@ impl Sources {
             .with("mcps", |target| FixedList::open(target).map(BoxSource::new))
             .with("mcp+unix", |target| FixedList::open(target).map(BoxSource::new))
             .with("file", |target| FileSource::open(target).map(BoxSource::new));
-        let missing =
-            |target: &Target<'_>| Err(target.refuse("this program was built without the feature `dns`"));
-        sources.with("dns", missing).with("dns+srv", missing)
+        sources.with("dns", open_dns).with("dns+srv", open_dns)
     }
 
     /// None at all.
@@ -69,6 +67,16 @@ impl Sources {
     pub fn schemes(&self) -> impl Iterator<Item = &str> {
         self.by_scheme.keys().map(|scheme| &**scheme)
     }
+}
+
+#[cfg(feature = "dns")]
+fn open_dns(target: &Target<'_>) -> Result<BoxSource, InvalidTarget> {
+    crate::DnsSource::open(target).map(BoxSource::new)
+}
+
+#[cfg(not(feature = "dns"))]
+fn open_dns(target: &Target<'_>) -> Result<BoxSource, InvalidTarget> {
+    Err(target.refuse("this program was built without the feature `dns`"))
 }
 
 impl Default for Sources {

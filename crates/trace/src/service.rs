@@ -1,0 +1,233 @@
+//! What the layer makes of the inner service.
+
+use crate::{
+    Came, Fit, ResponseFuture, Role, Sink, Subject,
+    bridge::{self, Made},
+    foreign,
+    future::Scope,
+    ids::Ids,
+    sample::Settings,
+    span,
+    state::{About, State},
+    watch::Watch,
+};
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+use tower_service::Service;
+use towpath_core::{
+    Shared,
+    context::{Field, SpanId, TraceContext, TraceId},
+};
+use tracing::Span;
+
+/// A service whose calls have their place in a trace; [`TraceLayer`](crate::TraceLayer) makes it.
+///
+/// It is ready when the inner service is, and passes on what that answers or fails with, as it is. A call whose
+/// request can have no context is not traced.
+///
+/// # Cancel safety
+/// A call that is dropped before it is answered is recorded as cancelled.
+pub struct Trace<S, H> {
+    pub(crate) inner: S,
+    pub(crate) known: Known,
+    pub(crate) shared: Shared<State<H>>,
+}
+
+/// What is each service's own.
+#[derive(Clone)]
+pub(crate) struct Known {
+    ids: Ids,
+    version: u64,
+    settings: Settings,
+}
+
+impl Known {
+    pub(crate) fn new(about: &About) -> Self {
+        let version = about.config.version();
+        Known { ids: Ids::new(), version, settings: Settings::new(&about.config.get(), about.listens) }
+    }
+
+    #[inline]
+    fn look(&mut self, about: &About) {
+        if about.config.version() != self.version {
+            self.refresh(about);
+        }
+    }
+
+    #[cold]
+    fn refresh(&mut self, about: &About) {
+        self.version = about.config.version();
+        self.settings = Settings::new(&about.config.get(), about.listens);
+    }
+
+    /// The place of a call whose trace came with it.
+    #[inline]
+    fn child(&mut self, parent: TraceContext, came: Came, role: Role) -> TraceContext {
+        let decides = came == Came::Undecided || (role == Role::Server && !self.settings.trusts);
+        let flags = if decides { u8::from(self.settings.samples(parent.trace_id)) } else { parent.flags };
+        TraceContext { span_id: self.ids.span_id(), flags, ..parent }
+    }
+
+    /// The place of a call with which a trace begins; where others have begun it with an id of their own kind, with
+    /// one that is made of that.
+    #[inline]
+    fn root(&mut self, text: Option<TraceId>, came: Came, role: Role) -> TraceContext {
+        let trace_id = text.unwrap_or_else(|| self.ids.trace_id());
+        let sampled = match came {
+            Came::Sampled(sampled) if role != Role::Server || self.settings.trusts => sampled,
+            _ => self.settings.samples(trace_id),
+        };
+        TraceContext { trace_id, span_id: self.ids.span_id(), flags: sampled.into() }
+    }
+}
+
+impl<S, H, Req> Service<Req> for Trace<S, H>
+where
+    S: Service<Req>,
+    H: Fit<Req, S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, Req, H>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let State { about, hooks } = &*self.shared;
+        let role = about.role;
+        self.known.look(about);
+        let came = if role == Role::Server { hooks.receive(&mut request) } else { Came::Decided };
+        let Some(context) = hooks.context(&mut request) else {
+            return ResponseFuture::new(self.inner.call(request), Scope::Outer, None);
+        };
+        let parent = context.trace();
+        let own = match parent {
+            Some(parent) => self.known.child(parent, came, role),
+            None => {
+                let text = context.field(Field::TraceText).map(|text| foreign::trace_id(text));
+                self.known.root(text, came, role)
+            }
+        };
+        context.set_trace(Some(own));
+        let parent = parent.map(|parent| parent.span_id);
+        if own.is_sampled() || self.known.settings.keep.any() {
+            return self.watched(request, own, parent);
+        }
+        if role != Role::Server {
+            hooks.send(&mut request, parent);
+            return ResponseFuture::new(self.inner.call(request), Scope::Outer, None);
+        }
+        let scope = Scope::of::<H, _, _, _>(hooks, &mut request, own);
+        let entered = scope.enter();
+        let future = self.inner.call(request);
+        drop(entered);
+        ResponseFuture::new(future, scope, None)
+    }
+}
+
+impl<S, H> Trace<S, H> {
+    /// A call that is recorded, or may be.
+    #[inline]
+    fn watched<Req>(
+        &mut self,
+        mut request: Req,
+        mut own: TraceContext,
+        parent: Option<SpanId>,
+    ) -> ResponseFuture<S, Req, H>
+    where
+        S: Service<Req>,
+        H: Fit<Req, S::Response, S::Error>,
+    {
+        let State { about, hooks } = &*self.shared;
+        let (role, keep) = (about.role, self.known.settings.keep);
+        let start = hooks.start(&mut request);
+        let subject = hooks.subject(&request);
+        let mut span = None;
+        if own.is_sampled() {
+            span = open::<H, S, Req>(hooks, about, &mut request, &subject, &mut own, parent);
+        }
+        let recorded = span.is_some() || if own.is_sampled() { about.listens } else { keep.any() };
+        if role != Role::Server {
+            hooks.send(&mut request, parent);
+        }
+        let attempt = hooks.context(&mut request).map_or(0, |context| context.attempt());
+        let scope = match role {
+            Role::Server => Scope::of::<H, _, _, _>(hooks, &mut request, own),
+            Role::Client | Role::Attempt => Scope::Outer,
+        };
+        let mut watch = recorded.then(|| Watch {
+            state: self.shared.lend(),
+            subject,
+            own,
+            parent,
+            start,
+            keep,
+            attempt,
+            endpoint: None,
+            below: false,
+            ended: false,
+            span,
+        });
+        let future = match &mut watch {
+            None => {
+                let _entered = scope.enter();
+                self.inner.call(request)
+            }
+            Some(watch) => watch.within(&scope, || self.inner.call(request)),
+        };
+        ResponseFuture::new(future, scope, watch)
+    }
+}
+
+/// Makes the span of a call that is sampled, if somebody subscribes to it. The ids are that one's then.
+#[cold]
+fn open<H, S, Req>(
+    hooks: &H,
+    about: &About,
+    request: &mut Req,
+    subject: &H::Subject,
+    own: &mut TraceContext,
+    parent: Option<SpanId>,
+) -> Option<Box<Span>>
+where
+    S: Service<Req>,
+    H: Fit<Req, S::Response, S::Error>,
+{
+    let span = span::open(about.role, &subject.name());
+    if span.is_disabled() {
+        return None;
+    }
+    subject.attributes(&mut |name, value| span::put(&span, name, value));
+    let context = hooks.context(request)?;
+    let tracestate = context.field(Field::Tracestate).cloned();
+    *own = bridge::cross(Made {
+        span: &span,
+        role: about.role,
+        own: *own,
+        parent,
+        tracestate: tracestate.as_deref(),
+    });
+    context.set_trace(Some(*own));
+    own.is_sampled().then(|| Box::new(span))
+}
+
+impl<S: Clone, H> Clone for Trace<S, H> {
+    fn clone(&self) -> Self {
+        Trace { inner: self.inner.clone(), known: self.known.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<S: fmt::Debug, H: Sink> fmt::Debug for Trace<S, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace")
+            .field("inner", &self.inner)
+            .field("role", &self.shared.about.role)
+            .finish_non_exhaustive()
+    }
+}
