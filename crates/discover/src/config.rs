@@ -14,7 +14,7 @@ use towpath_core::{Backoff, Jitter};
 /// | `quiet_max_ms` | 1000: so long at most, however many follow each other | |
 /// | `empty_hold_ms` | 30 000: so long the last endpoints stay when a source says that there are none; 0: it is believed at once | Nacos and Eureka keep theirs as well |
 /// | `max_endpoints` | 16 384: what goes beyond is not taken | |
-/// | `backoff` | from 500 ms, doubling up to 30 s, equal jitter: when a source that failed is asked again | |
+/// | `backoff` | from 500 ms, doubling up to 10 s, equal jitter: when a source that failed is asked again | |
 ///
 /// ```
 /// use std::time::Duration;
@@ -142,7 +142,7 @@ impl DiscoverConfig {
 
 impl Default for DiscoverConfig {
     fn default() -> Self {
-        let (base, max) = (Duration::from_millis(500), Duration::from_secs(30));
+        let (base, max) = (Duration::from_millis(500), Duration::from_secs(10));
         DiscoverConfig {
             quiet: Duration::from_millis(100),
             quiet_max: Duration::from_secs(1),
