@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 use towpath::{
-    Client, Error, ErrorCode, Fault, Json, Response, Router, Server, fault_codes,
+    BoxError, Client, ErrorCode, Fault, Json, Response, Router, Server, fault_codes,
     retry::{Attempts, Decision, Failed, Policy, RetryConfig, RetryEvent, RetryLayer},
 };
 
@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A closure: this one code, at once, and then after 5 ms.
     let locked = ErrorCode::from(StockFault::ShelfLocked);
-    let patient = move |failed: &Failed<'_, Response, Error>| match failed.class.code {
+    let patient = move |failed: &Failed<'_, Response, BoxError>| match failed.class.code {
         Some(code) if code == locked => {
             Decision::RetryAfter(Duration::from_millis(5 * u64::from(failed.attempt)))
         }

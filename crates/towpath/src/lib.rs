@@ -50,6 +50,7 @@ mod client;
 mod cores;
 pub mod policies;
 mod register;
+mod route;
 mod server;
 
 pub use channel::{Channel, ChannelFuture, Channels, ClientState};
@@ -57,6 +58,7 @@ pub use client::{Accepted, CallError, CallRequest, Client, ClientBuilder, Client
 pub use cores::Cores;
 pub use policies::{ClientPolicies, ServerPolicies};
 pub use register::Register;
+pub use route::{Route, RouteFuture, sources};
 pub use server::{Server, ServerBuilder};
 
 pub use towpath_core::{
@@ -80,6 +82,7 @@ pub use towpath_transport::{
 };
 
 pub use towpath_auth as auth;
+pub use towpath_balance as balance;
 pub use towpath_breaker as breaker;
 pub use towpath_codec as codec;
 pub use towpath_dedupe as dedupe;

@@ -67,7 +67,7 @@ async fn a_foreign_layer_s_limit_is_shared_and_its_error_is_passed_on() {
         let (now, most) = (counted.clone(), peak.clone());
         async move {
             most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-            let answer: Result<Response, Error> = call.await;
+            let answer: Result<Response, BoxError> = call.await;
             now.fetch_sub(1, SeqCst);
             answer
         }

@@ -5,16 +5,22 @@ use super::{
     handle::{Client, Inner},
 };
 use crate::{
-    channel::{Channel, Channels, Connector, default_pool},
+    channel::{Channels, Connector, default_pool},
     policies::ClientStack,
+    route::{Cluster, ClusterSettings, Goal, Kind, Route, sources},
 };
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
-use towpath_core::{Backoff, BoxError, Error, ErrorKind, Patterns, Request, Response};
+use towpath_balance::{BalanceConfig, BalanceEvent, Pick};
+use towpath_core::{
+    Backoff, BoxError, Discover, Error, ErrorKind, Live, Observe, Patterns, Request, Response,
+};
+use towpath_discover::Directory;
 use towpath_pool::PoolConfig;
 use towpath_timeout::{DeadlineLayer, TimeoutConfig};
-use towpath_transport::{Address, ClientConfig, Compression, Connection, InvalidAddress};
+use towpath_transport::{Address, ClientConfig, Compression, Connection};
 
 impl Client {
     /// Connects to `mcp://host:port` or `mcp+unix:/path`, with the defaults of [`ClientBuilder`].
@@ -37,14 +43,7 @@ impl Client {
 
     /// A client with other settings, and with layers of one's own.
     pub fn builder() -> ClientBuilder {
-        ClientBuilder {
-            config: ClientConfig::default(),
-            timeout: Some(TimeoutConfig::default()),
-            pool: default_pool(),
-            connector: Connector::default(),
-            idempotent: Patterns::default(),
-            layer: Identity::new(),
-        }
+        ClientBuilder { settings: Settings::default(), layer: Identity::new() }
     }
 }
 
@@ -79,12 +78,33 @@ impl Client {
 #[derive(Clone)]
 #[must_use = "a builder does nothing unless it connects"]
 pub struct ClientBuilder<L = Identity> {
+    settings: Settings,
+    layer: L,
+}
+
+#[derive(Clone)]
+struct Settings {
     config: ClientConfig,
     timeout: Option<TimeoutConfig>,
     pool: PoolConfig,
     connector: Connector,
     idempotent: Patterns,
-    layer: L,
+    cluster: ClusterSettings,
+    directory: Option<Directory>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            config: ClientConfig::default(),
+            timeout: Some(TimeoutConfig::default()),
+            pool: default_pool(),
+            connector: Connector::default(),
+            idempotent: Patterns::default(),
+            cluster: ClusterSettings::default(),
+            directory: None,
+        }
+    }
 }
 
 impl<L> ClientBuilder<L> {
@@ -92,7 +112,7 @@ impl<L> ClientBuilder<L> {
     /// days is that.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         let timeout = timeout.clamp(TimeoutConfig::MIN, TimeoutConfig::MAX);
-        self.timeout = Some(TimeoutConfig::try_new(timeout).unwrap_or_default());
+        self.settings.timeout = Some(TimeoutConfig::try_new(timeout).unwrap_or_default());
         self
     }
 
@@ -101,14 +121,14 @@ impl<L> ClientBuilder<L> {
     /// ([`DeadlineLayer`](towpath_timeout::DeadlineLayer), say). A call without one may wait for ever, but
     /// not for a connection.
     pub fn without_defaults(mut self) -> Self {
-        self.timeout = None;
+        self.settings.timeout = None;
         self
     }
 
     /// How long to wait before connects: after one that failed, and after the peer has said that it goes away. The shorter
     /// it is, the sooner a single client is back, and the more of many clients come at once.
     pub fn reconnect(mut self, backoff: Backoff) -> Self {
-        self.pool = self.pool.with_reconnect(backoff);
+        self.settings.pool = self.settings.pool.with_reconnect(backoff);
         self
     }
 
@@ -128,25 +148,25 @@ impl<L> ClientBuilder<L> {
     /// # }
     /// ```
     pub fn pool(mut self, pool: PoolConfig) -> Self {
-        self.pool = pool;
+        self.settings.pool = pool;
         self
     }
 
     /// How long a connect may take; 5 s by default.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.config.connect_timeout = timeout;
+        self.settings.config.connect_timeout = timeout;
         self
     }
 
     /// Compressed bodies, each way, if the service wants them too; by default there are none.
     pub fn compression(mut self, compression: Compression) -> Self {
-        self.config.compression = Some(compression);
+        self.settings.config.compression = Some(compression);
         self
     }
 
     /// The connection's limits and times.
     pub fn config(mut self, config: ClientConfig) -> Self {
-        self.config = config;
+        self.settings.config = config;
         self
     }
 
@@ -179,7 +199,7 @@ impl<L> ClientBuilder<L> {
         F: Fn(Address, ClientConfig) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Connection, Error>> + Send + 'static,
     {
-        self.connector = Connector::new(connect);
+        self.settings.connector = Connector::new(connect);
         self
     }
 
@@ -197,23 +217,22 @@ impl<L> ClientBuilder<L> {
     /// ```
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: towpath_transport::ClientTls) -> Self {
-        self.connector = self.connector.with_tls(tls);
+        self.settings.connector = self.settings.connector.with_tls(tls);
         self
     }
 
     /// Declares methods that may be called twice without harm. In the pattern, `*` stands for any run of
     /// characters: `"UserService.Get*"`. Can be used more than once.
     pub fn idempotent(mut self, pattern: impl AsRef<str>) -> Self {
-        self.idempotent.add(pattern.as_ref());
+        self.settings.idempotent.add(pattern.as_ref());
         self
     }
 
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around the connection. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ClientBuilder<Stack<M, L>> {
-        let ClientBuilder { config, timeout, pool, connector, idempotent, layer: outer } = self;
-        let layer = Stack::new(layer, outer);
-        ClientBuilder { config, timeout, pool, connector, idempotent, layer }
+        let ClientBuilder { settings, layer: outer } = self;
+        ClientBuilder { settings, layer: Stack::new(layer, outer) }
     }
 
     /// Puts the usual policies around the connection: a breaker for each method, retry, limits. As a
@@ -231,24 +250,79 @@ impl<L> ClientBuilder<L> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn policies(self, policies: impl Into<ClientStack>) -> ClientBuilder<Stack<ClientStack, L>> {
-        self.layer(policies.into())
+    pub fn policies(mut self, policies: impl Into<ClientStack>) -> ClientBuilder<Stack<ClientStack, L>> {
+        let policies = policies.into();
+        self.settings.cluster.breaker = policies.endpoint_breaker();
+        self.settings.cluster.classify = policies.classifier();
+        self.layer(policies)
     }
 
-    /// Connects.
+    /// How calls are shared out among the endpoints of a name: who is out, how long a call waits for one. A value, or one
+    /// that is replaced while the client is used. Of no effect on a client of one address.
+    pub fn balance(mut self, config: impl Into<Live<BalanceConfig>>) -> Self {
+        self.settings.cluster.balance = config.into();
+        self
+    }
+
+    /// Who says which endpoint a call goes to, in place of the [better one of two](towpath_balance::PowerOfTwo): another
+    /// picker of [`balance`](crate::balance), or one's own.
+    ///
+    /// ```
+    /// use towpath::{Client, balance::LeastRequest};
+    ///
+    /// # fn main() -> Result<(), towpath::Error> {
+    /// let client = Client::builder().pick_by(LeastRequest).connect_lazy("mcp://10.0.0.7:8080,10.0.0.8:8080")?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pick_by(mut self, picker: impl Pick) -> Self {
+        self.settings.cluster.pick_by(picker);
+        self
+    }
+
+    /// Who hears what the balancer decides.
+    pub fn observe_balance(mut self, observe: impl Observe<BalanceEvent> + Send + Sync + 'static) -> Self {
+        self.settings.cluster.observe = Arc::new(observe);
+        self
+    }
+
+    /// Where names are looked up. Clients with the same directory share their look-ups; without one, a client has its own,
+    /// with the [usual sources](crate::sources).
+    pub fn directory(mut self, directory: Directory) -> Self {
+        self.settings.directory = Some(directory);
+        self
+    }
+
+    /// Connects: to one address (`mcp://host:port`, `mcps://host:port`, `mcp+unix:/path`), or to the endpoints of a name, which
+    /// are [found](crate::sources), followed while they change, and shared out among calls:
+    ///
+    /// | | |
+    /// | --- | --- |
+    /// | `mcp://a:8080,b:8080` | these |
+    /// | `file:/etc/orders.toml` | those in a file, which is watched |
+    /// | `dns://orders:8080`, `dns+srv://_mcp._tcp.orders` | those of a name in the DNS (feature `dns`) |
+    /// | `registry://10.0.0.2:7700/orders` | those that are registered there |
     ///
     /// # Errors
     /// MCP-E-011 if the address is none, a setting makes no sense, or no connection can be made within the
-    /// connect timeout.
+    /// connect timeout; MCP-W-106 if within that time no endpoint of a name is found and connected.
     pub async fn connect<S>(self, address: impl AsRef<str>) -> Result<Client, Error>
     where
-        L: Layer<Channel, Service = S>,
+        L: Layer<Route, Service = S>,
         S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        let (client, channel) = self.channel(address.as_ref())?;
-        channel.connection().await?;
+        let patience = self.settings.config.connect_timeout;
+        let (client, route) = self.route(address.as_ref())?;
+        match &route.0 {
+            Kind::One(channel) => drop(channel.connection().await?),
+            Kind::Many(cluster) => match timeout_at(Instant::now() + patience, cluster.ready()).await {
+                Ok(outcome) => outcome?,
+                Err(_) => return Err(cluster.not_ready(patience)),
+            },
+        }
         Ok(client)
     }
 
@@ -258,12 +332,30 @@ impl<L> ClientBuilder<L> {
     /// MCP-E-011 if the address is none or a setting makes no sense.
     pub fn connect_lazy<S>(self, address: impl AsRef<str>) -> Result<Client, Error>
     where
-        L: Layer<Channel, Service = S>,
+        L: Layer<Route, Service = S>,
         S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        self.channel(address.as_ref()).map(|(client, _)| client)
+        self.route(address.as_ref()).map(|(client, _)| client)
+    }
+
+    /// Connects, at the first call, to the endpoints that `discover` tells of: a watch of a
+    /// [`Directory`](crate::discover::Directory), the list of a registry in this process, one's own. `name` is for errors.
+    /// Each endpoint's state is this client's: `discover` must not be one that shares its endpoints with others.
+    ///
+    /// # Errors
+    /// MCP-E-011 if a setting makes no sense.
+    pub fn follow<D, S>(self, name: impl Into<Arc<str>>, discover: D) -> Result<Client, Error>
+    where
+        D: Discover + Unpin + Send + 'static,
+        L: Layer<Route, Service = S>,
+        S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        let cluster = Cluster::new(name, discover, self.channels()?, self.settings.cluster.clone());
+        Ok(self.build(Route(Kind::Many(cluster))).0)
     }
 
     /// A client over any service in place of a connection: a balancer of one's own, a router in this process
@@ -276,7 +368,7 @@ impl<L> ClientBuilder<L> {
         S::Future: Send + 'static,
     {
         let stack = self.layer.layer(service);
-        build(stack, self.timeout, None, self.idempotent)
+        build(stack, self.settings.timeout, None, self.settings.idempotent)
     }
 
     /// Makes channels for endpoints, with these settings and without layers: the bottom of each endpoint's stack, for a balancer
@@ -285,30 +377,47 @@ impl<L> ClientBuilder<L> {
     /// # Errors
     /// MCP-E-011 if a setting makes no sense.
     pub fn channels(&self) -> Result<Channels, Error> {
-        Channels::of(self.config.clone(), self.pool.clone(), self.connector.clone())
+        Channels::of(
+            self.settings.config.clone(),
+            self.settings.pool.clone(),
+            self.settings.connector.clone(),
+        )
     }
 
-    fn channel<S>(self, address: &str) -> Result<(Client, Channel), Error>
+    fn route<S>(self, url: &str) -> Result<(Client, Route), Error>
     where
-        L: Layer<Channel, Service = S>,
+        L: Layer<Route, Service = S>,
         S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        let refuse = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
-        let address: Address = address.parse().map_err(|error: InvalidAddress| refuse(error.to_string()))?;
-        let channel = Channels::of(self.config, self.pool, self.connector)?.to(address);
-        let stack = self.layer.layer(channel.clone());
-        Ok((build(stack, self.timeout, Some(channel.clone()), self.idempotent), channel))
+        let directory = self.settings.directory.clone();
+        let directory = directory.unwrap_or_else(|| Directory::builder().sources(sources()).build());
+        let route = match Goal::of(url, directory.sources())? {
+            Goal::One(address) => Kind::One(self.channels()?.to(address)),
+            Goal::Many => {
+                let refuse = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
+                let watch = directory.watch(url).map_err(|error| refuse(error.to_string()))?;
+                Kind::Many(Cluster::new(url, watch, self.channels()?, self.settings.cluster.clone()))
+            }
+        };
+        Ok(self.build(Route(route)))
+    }
+
+    fn build<S>(self, route: Route) -> (Client, Route)
+    where
+        L: Layer<Route, Service = S>,
+        S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        let Settings { timeout, idempotent, .. } = self.settings;
+        let stack = self.layer.layer(route.clone());
+        (build(stack, timeout, Some(route.clone()), idempotent), route)
     }
 }
 
-fn build<S>(
-    stack: S,
-    timeout: Option<TimeoutConfig>,
-    channel: Option<Channel>,
-    idempotent: Patterns,
-) -> Client
+fn build<S>(stack: S, timeout: Option<TimeoutConfig>, route: Option<Route>, idempotent: Patterns) -> Client
 where
     S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
@@ -321,16 +430,16 @@ where
         ),
         None => (erase(stack.clone()), erase(stack)),
     };
-    Client::new(Inner { stack, own_deadline, channel, idempotent })
+    Client::new(Inner { stack, own_deadline, route, idempotent })
 }
 
 impl<L> fmt::Debug for ClientBuilder<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
-            .field("config", &self.config)
-            .field("timeout", &self.timeout)
-            .field("pool", &self.pool)
-            .field("idempotent", &self.idempotent)
+            .field("config", &self.settings.config)
+            .field("timeout", &self.settings.timeout)
+            .field("pool", &self.settings.pool)
+            .field("idempotent", &self.settings.idempotent)
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,10 @@ use super::{
     erased::{Answer, Erased},
     error::CallError,
 };
-use crate::channel::{Channel, ClientState};
+use crate::{
+    channel::{Channel, ClientState},
+    route::{Cluster, Kind, Route},
+};
 use std::{
     fmt,
     future::Future,
@@ -14,7 +17,8 @@ use std::{
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{BoxError, Error, Patterns, Request, Response, Shared};
+use towpath_balance::BalanceHandle;
+use towpath_core::{BoxError, Error, ErrorKind, Patterns, Request, Response, Shared};
 use towpath_pool::PoolHandle;
 
 /// Calls the methods of one service.
@@ -77,7 +81,7 @@ pub(super) struct Inner {
     /// The stack for calls that do: nothing shortens it but what they inherit.
     pub(super) own_deadline: Box<dyn Erased>,
     /// `None` over a service of the user's.
-    pub(super) channel: Option<Channel>,
+    pub(super) route: Option<Route>,
     pub(super) idempotent: Patterns,
 }
 
@@ -86,20 +90,39 @@ impl Client {
         Client { inner: Shared::new(inner) }
     }
 
-    /// What the connection is doing now. A client [over a service](super::ClientBuilder::over) is always
-    /// connected.
-    pub fn state(&self) -> ClientState {
-        self.inner.channel.as_ref().map_or(ClientState::Connected, Channel::state)
+    fn channel(&self) -> Option<&Channel> {
+        match &self.inner.route {
+            Some(Route(Kind::One(channel))) => Some(channel),
+            _ => None,
+        }
     }
 
-    /// Connects if that was not begun, and waits until it is done, however long that takes: bound it by
-    /// `tokio::time::timeout` where that matters. Calls need not wait for it, they wait themselves.
+    fn cluster(&self) -> Option<&Cluster> {
+        match &self.inner.route {
+            Some(Route(Kind::Many(cluster))) => Some(cluster),
+            _ => None,
+        }
+    }
+
+    /// What the connections are doing now; a client of many endpoints is connected while one of them takes calls. A
+    /// client [over a service](super::ClientBuilder::over) is always connected.
+    pub fn state(&self) -> ClientState {
+        match &self.inner.route {
+            Some(Route(Kind::One(channel))) => channel.state(),
+            Some(Route(Kind::Many(cluster))) => cluster.state(),
+            None => ClientState::Connected,
+        }
+    }
+
+    /// Connects if that was not begun, and waits until it is done, with one endpoint at least, however long that takes: bound
+    /// it by `tokio::time::timeout` where that matters. Calls need not wait for it, they wait themselves.
     ///
     /// # Errors
     /// If the client was [closed](Self::close).
     pub async fn ready(&self) -> Result<(), Error> {
-        match &self.inner.channel {
-            Some(channel) => channel.ready().await,
+        match &self.inner.route {
+            Some(Route(Kind::One(channel))) => channel.ready().await,
+            Some(Route(Kind::Many(cluster))) => cluster.ready().await,
             None => Ok(()),
         }
     }
@@ -108,25 +131,48 @@ impl Client {
     ///
     /// # Errors
     /// If there is no connection and the next connect fails, or if the connection is lost. There is no
-    /// limit on the waiting but the connection's keep-alive.
+    /// limit on the waiting but the connection's keep-alive. A client of many endpoints has no one peer, and says so:
+    /// [`endpoints`](Self::endpoints) tells of each.
     pub async fn ping(&self) -> Result<Duration, Error> {
-        match &self.inner.channel {
+        if self.cluster().is_some() {
+            let why = "there are many endpoints: see Client::endpoints, or connect to one of them";
+            return Err(Error::new(ErrorKind::NoEndpoint).because(why));
+        }
+        match self.channel() {
             Some(channel) => channel.connection().await?.ping().await,
             None => Ok(Duration::ZERO),
         }
     }
 
-    /// The connections in numbers, and their config, which can be replaced while they are used; `None` over a service of one's
-    /// own.
+    /// The connections to one address in numbers, and their config, which can be replaced while they are used; `None` if
+    /// there are many endpoints, and over a service of one's own.
     pub fn pool(&self) -> Option<PoolHandle> {
-        self.inner.channel.as_ref().map(Channel::pool)
+        self.channel().map(Channel::pool)
     }
 
-    /// Makes no new calls from now on, from any clone; the connection ends when the outstanding ones are
+    /// The endpoints of a name: what is known of each, and the config of the balancer, which can be replaced while it runs.
+    /// `None` if there is one address, and over a service of one's own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), towpath::Error> {
+    /// let client = towpath::Client::connect_lazy("mcp://10.0.0.7:8080,10.0.0.8:8080")?;
+    /// for one in client.endpoints().iter().flat_map(|endpoints| endpoints.endpoints()) {
+    ///     println!("{} {:?} {} in flight", one.endpoint, one.status, one.in_flight);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn endpoints(&self) -> Option<BalanceHandle> {
+        self.cluster().map(|cluster| cluster.handle().clone())
+    }
+
+    /// Makes no new calls from now on, from any clone; the connections end when the outstanding ones are
     /// answered. Dropping all clones does the same.
     pub fn close(&self) {
-        if let Some(channel) = &self.inner.channel {
-            channel.close();
+        match &self.inner.route {
+            Some(Route(Kind::One(channel))) => channel.close(),
+            Some(Route(Kind::Many(cluster))) => cluster.close(),
+            None => {}
         }
     }
 }
@@ -148,7 +194,7 @@ impl Inner {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("channel", &self.inner.channel).finish_non_exhaustive()
+        f.debug_struct("Client").field("route", &self.inner.route).finish_non_exhaustive()
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use tower::util::{Either, MapErr};
 use tower_layer::Layer;
 use tower_service::Service;
-use towpath_breaker::{BreakerConfig, BreakerLayer, Breakers, ByMethod};
-use towpath_core::{BoxError, DefaultClassify, FromContext, Request};
+use towpath_breaker::{BreakerConfig, BreakerEvent, BreakerLayer, Breakers, ByMethod};
+use towpath_core::{BoxError, DefaultClassify, FromContext, Observe, Request};
 use towpath_limit::{
     AdmissionConfig, AdmissionHandle, AdmissionLayer, ConcurrencyConfig, ConcurrencyHandle,
     ConcurrencyLimitLayer, RateConfig, RateHandle, RateLimitLayer,
@@ -25,6 +25,9 @@ pub struct ClientPolicies {
     pub admission: Option<AdmissionConfig>,
     /// A breaker for each method.
     pub breaker: Option<BreakerConfig>,
+    /// A breaker for each endpoint of a client that has many: one that fails gets no calls for a while, as far as the
+    /// balancer grants it.
+    pub endpoint_breaker: Option<BreakerConfig>,
     /// All attempts of a call.
     pub retry: Option<RetryConfig>,
     /// How many attempts are under way.
@@ -38,6 +41,7 @@ impl Default for ClientPolicies {
     fn default() -> Self {
         ClientPolicies {
             breaker: Some(BreakerConfig::prompt()),
+            endpoint_breaker: Some(BreakerConfig::prompt()),
             retry: Some(RetryConfig::default()),
             ..ClientPolicies::none()
         }
@@ -47,7 +51,14 @@ impl Default for ClientPolicies {
 impl ClientPolicies {
     /// None of them.
     pub fn none() -> Self {
-        ClientPolicies { admission: None, breaker: None, retry: None, concurrency: None, rate: None }
+        ClientPolicies {
+            admission: None,
+            breaker: None,
+            endpoint_breaker: None,
+            retry: None,
+            concurrency: None,
+            rate: None,
+        }
     }
 
     /// Puts them together.
@@ -58,9 +69,12 @@ impl ClientPolicies {
     /// Puts them together, with an idea of failure that knows the codes of the services that are called
     /// ([`DefaultClassify::declare`]).
     pub fn stack_with(self, classify: DefaultClassify) -> ClientStack {
-        let ClientPolicies { admission, breaker, retry, concurrency, rate } = self;
-        let (of_admission, of_breaker) = (classify.clone(), classify.clone());
+        let ClientPolicies { admission, breaker, endpoint_breaker, retry, concurrency, rate } = self;
+        let (of_admission, of_breaker, of_endpoint) = (classify.clone(), classify.clone(), classify.clone());
         ClientStack {
+            endpoint_breaker: endpoint_breaker
+                .map(|config| BreakerLayer::new(config).honour_context().classify(of_endpoint).as_gate()),
+            classify: classify.clone(),
             admission: admission
                 .map(|config| AdmissionLayer::new(config).honour_context().classify(of_admission)),
             breaker: breaker
@@ -75,15 +89,17 @@ impl ClientPolicies {
 }
 
 type Admission = AdmissionLayer<FromContext, DefaultClassify>;
+/// The breaker of one endpoint: it asks to be ejected, and turns away what comes all the same.
+pub(crate) type EndpointBreaker = BreakerLayer<(), DefaultClassify, FromContext>;
 type MethodBreaker = BreakerLayer<ByMethod, DefaultClassify, FromContext>;
 type Attempts = RetryLayer<(), DefaultClassify, FromContext, ByClone>;
 type Concurrency = ConcurrencyLimitLayer<FromContext>;
 type Rate = RateLimitLayer<(), FromContext>;
 
 /// A layer that may be left out.
-type Maybe<L, S> = Either<<L as Layer<S>>::Service, S>;
+pub(crate) type Maybe<L, S> = Either<<L as Layer<S>>::Service, S>;
 
-type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
+pub(crate) type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
 
 /// A service with a client's policies around it.
 pub type Policed<S> =
@@ -97,6 +113,8 @@ pub type Policed<S> =
 pub struct ClientStack {
     admission: Option<Admission>,
     breaker: Option<MethodBreaker>,
+    endpoint_breaker: Option<EndpointBreaker>,
+    classify: DefaultClassify,
     retry: Option<Attempts>,
     concurrency: Option<Concurrency>,
     rate: Option<Rate>,
@@ -129,6 +147,27 @@ impl ClientStack {
             rate: self.rate.as_ref().map(Rate::handle),
         }
     }
+
+    /// Tells `observe` what the breakers do, those of methods and those of endpoints.
+    #[must_use]
+    pub fn observe_breakers(
+        mut self,
+        observe: impl Observe<BreakerEvent> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        self.breaker = self.breaker.map(|breaker| breaker.observe(observe.clone()));
+        self.endpoint_breaker = self.endpoint_breaker.map(|breaker| breaker.observe(observe));
+        self
+    }
+
+    /// What stands around each endpoint.
+    pub(crate) fn endpoint_breaker(&self) -> Option<EndpointBreaker> {
+        self.endpoint_breaker.clone()
+    }
+
+    /// What counts as a failure.
+    pub(crate) fn classifier(&self) -> DefaultClassify {
+        self.classify.clone()
+    }
 }
 
 impl From<ClientPolicies> for ClientStack {
@@ -137,7 +176,7 @@ impl From<ClientPolicies> for ClientStack {
     }
 }
 
-pub(super) fn maybe<L: Layer<S>, S>(layer: Option<&L>, inner: S) -> Maybe<L, S> {
+pub(crate) fn maybe<L: Layer<S>, S>(layer: Option<&L>, inner: S) -> Maybe<L, S> {
     match layer {
         Some(layer) => Either::Left(layer.layer(inner)),
         None => Either::Right(inner),

@@ -43,5 +43,6 @@
 mod client;
 mod server;
 
+pub(crate) use client::{Boxed, EndpointBreaker, Maybe, maybe};
 pub use client::{ClientHandles, ClientPolicies, ClientStack, Policed};
 pub use server::{Guarded, ServerHandles, ServerPolicies, ServerStack};

@@ -1,0 +1,184 @@
+//! Many endpoints as one service: found by discovery, each with its breaker and its connections, under a balancer.
+
+use super::{
+    closing::{Closed, Closing},
+    pick::AnyPick,
+};
+use crate::{
+    channel::{Channel, Channels, ClientState},
+    policies::{Boxed, EndpointBreaker, Maybe, maybe},
+};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+use tokio::{sync::Notify, time::Instant};
+use tower::util::MapErr;
+use towpath_balance::{Balance, BalanceConfig, BalanceEvent, BalanceHandle, Balancer, Pick, PowerOfTwo};
+use towpath_core::{
+    BoxError, DefaultClassify, Discover, Endpoint, Error, ErrorKind, FromContext, Live, NewService, Observe,
+    Processed, Request,
+};
+
+/// The stack of one endpoint.
+type Stack = Maybe<EndpointBreaker, Boxed<Channel>>;
+
+pub(super) type Inner = Balance<Stack, Request, AnyPick, DefaultClassify, FromContext>;
+
+/// How endpoints are chosen and judged.
+#[derive(Clone)]
+pub(crate) struct ClusterSettings {
+    pub(crate) balance: Live<BalanceConfig>,
+    pub(crate) picker: AnyPick,
+    pub(crate) breaker: Option<EndpointBreaker>,
+    pub(crate) classify: DefaultClassify,
+    pub(crate) observe: Arc<dyn Observe<BalanceEvent> + Send + Sync>,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        ClusterSettings {
+            balance: Live::default(),
+            picker: AnyPick::new(PowerOfTwo::new()),
+            breaker: None,
+            classify: DefaultClassify::new(),
+            observe: Arc::new(()),
+        }
+    }
+}
+
+impl ClusterSettings {
+    pub(crate) fn pick_by(&mut self, picker: impl Pick) {
+        self.picker = AnyPick::new(picker);
+    }
+}
+
+/// Many endpoints as one service. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    /// What it is, as it is named in errors.
+    name: Arc<str>,
+    pub(crate) balance: Inner,
+    handle: BalanceHandle,
+    closed: Closed,
+    changed: Arc<Notify>,
+    made: Instant,
+}
+
+/// Makes the stack of an endpoint.
+struct Stacks {
+    channels: Channels,
+    breaker: Option<EndpointBreaker>,
+}
+
+impl NewService<Endpoint> for Stacks {
+    type Service = Stack;
+
+    fn new_service(&self, endpoint: Endpoint) -> Stack {
+        let breaker = self.breaker.as_ref().map(|breaker| breaker.for_endpoint(&endpoint));
+        let channel = self.channels.new_service(endpoint);
+        maybe(breaker.as_ref(), MapErr::new(channel, BoxError::from as fn(Error) -> BoxError))
+    }
+}
+
+impl Cluster {
+    pub(crate) fn new<D>(
+        name: impl Into<Arc<str>>,
+        discover: D,
+        channels: Channels,
+        settings: ClusterSettings,
+    ) -> Self
+    where
+        D: Discover + Unpin + Send + 'static,
+    {
+        let ClusterSettings { balance, picker, breaker, classify, observe } = settings;
+        let (closed, changed) = (Closed::default(), Arc::new(Notify::new()));
+        let balance = Balancer::new(balance)
+            .pick_by(picker)
+            .classify(classify)
+            .honour_context()
+            .observe((observe, tell(Arc::downgrade(&changed))))
+            .over(Closing::new(discover, closed.clone()), Stacks { channels, breaker });
+        let handle = balance.handle();
+        Cluster { name: name.into(), balance, handle, closed, changed, made: Instant::now() }
+    }
+
+    pub(crate) fn handle(&self) -> &BalanceHandle {
+        &self.handle
+    }
+
+    pub(crate) fn state(&self) -> ClientState {
+        if self.closed.is_closed() {
+            ClientState::Closed
+        } else if self.handle.counts().ready > 0 {
+            ClientState::Connected
+        } else {
+            ClientState::Connecting { since: self.made, last_error: None }
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.close();
+        // Nobody may have started what is to be ended.
+        self.balance.start();
+        self.changed.notify_waiters();
+    }
+
+    /// What a call fails with after that.
+    #[inline]
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.closed.is_closed().then(|| self.was_closed())
+    }
+
+    #[cold]
+    fn was_closed(&self) -> Error {
+        let error = Error::new(ErrorKind::Draining).at(self.name.clone()).with_processed(Processed::No);
+        error.because("the client was closed here")
+    }
+
+    /// Begins to find endpoints and to connect, and waits until one is ready.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        self.balance.start();
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // In line before the look: a change after it is not missed.
+            changed.as_mut().enable();
+            if let Some(refusal) = self.refusal() {
+                return Err(refusal);
+            }
+            if self.handle.counts().ready > 0 {
+                return Ok(());
+            }
+            changed.await;
+        }
+    }
+
+    /// Why there is none that is ready, after waiting for one.
+    pub(crate) fn not_ready(&self, waited: std::time::Duration) -> Error {
+        let error = Error::new(ErrorKind::NoEndpoint).at(self.name.clone()).with_processed(Processed::No);
+        let waited = waited.as_millis();
+        error.because(match self.handle.is_settled() {
+            true => format!("none is ready after {waited} ms; {}", self.handle.counts()),
+            false => format!("nobody has said within {waited} ms which endpoints there are"),
+        })
+    }
+}
+
+/// Has those woken who wait for an endpoint, whenever there is a new one, and whenever what is known of one changes.
+fn tell(changed: Weak<Notify>) -> impl Fn(&BalanceEvent) + Send + Sync + 'static {
+    let notify = |changed: &Weak<Notify>| changed.upgrade().map(|changed| changed.notify_waiters()).is_some();
+    move |event| {
+        if let BalanceEvent::Joined(endpoint) = event {
+            let changed = changed.clone();
+            endpoint.state().listen(move || notify(&changed));
+        }
+        notify(&changed);
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.name).field("endpoints", &self.handle.counts()).finish()
+    }
+}

@@ -1,0 +1,167 @@
+//! A client of many endpoints, over real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use towpath::{
+    CallError, Client, ClientPolicies, ClientState, Error, ErrorKind, Register, Router, Server,
+    balance::RoundRobin,
+    discover::{Directory, Instance, PushSource},
+    registry::Registry,
+};
+
+struct Replica {
+    address: String,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Replica {
+    async fn start(name: &'static str, register: Option<Register>) -> Self {
+        let mut builder = Server::builder();
+        if let Some(register) = register {
+            builder = builder.register(register);
+        }
+        let server = builder.bind("127.0.0.1:0").await.unwrap();
+        let address = server.address().to_string();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let router = Router::new().route("A.Who", move || async move { name });
+        let serving = server.serve(router).with_graceful_shutdown(async {
+            let _ = stopped.await;
+        });
+        Replica { address, stop, serving: tokio::spawn(serving.into_future()) }
+    }
+
+    fn instance(&self) -> Instance {
+        Instance::new(self.address.clone())
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        self.serving.await.unwrap().unwrap();
+    }
+}
+
+async fn who(client: &Client) -> Result<String, CallError> {
+    client.request("A.Who").raw("").idempotent().send().await
+}
+
+/// Who answers how many of so many calls.
+async fn answers(client: &Client, calls: usize) -> BTreeMap<String, usize> {
+    let mut answers = BTreeMap::new();
+    for _ in 0..calls {
+        *answers.entry(who(client).await.unwrap()).or_default() += 1;
+    }
+    answers
+}
+
+fn counts<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    expected.map(|(name, count)| (name.to_owned(), count)).into()
+}
+
+/// Calls until the answers are as expected.
+async fn until(client: &Client, as_expected: impl Fn(&BTreeMap<String, usize>) -> bool) {
+    let done = async {
+        while !as_expected(&answers(client, 40).await) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if timeout(Duration::from_secs(20), done).await.is_err() {
+        panic!("{:#?} {:?}", client.endpoints().unwrap().endpoints(), answers(client, 40).await);
+    }
+}
+
+fn has<const N: usize>(names: [&'static str; N]) -> impl Fn(&BTreeMap<String, usize>) -> bool {
+    move |answers| answers.keys().map(String::as_str).eq(names)
+}
+
+#[tokio::test]
+async fn a_list_is_shared_out() {
+    let (a, b) = (Replica::start("a", None).await, Replica::start("b", None).await);
+    let url = format!("{},{}", a.address, b.address.trim_start_matches("mcp://"));
+    let client = Client::builder().pick_by(RoundRobin::new()).connect(&url).await.unwrap();
+    // The first one that is connected is enough to begin with.
+    until(&client, |answers| *answers == counts([("a", 20), ("b", 20)])).await;
+    let endpoints = client.endpoints().unwrap();
+    assert_eq!((endpoints.counts().known, endpoints.counts().ready), (2, 2));
+    assert!(endpoints.endpoints().iter().all(|one| one.picks >= 20 && one.in_flight == 0));
+    assert!(client.pool().is_none() && matches!(client.state(), ClientState::Connected));
+    a.stop().await;
+    until(&client, |answers| *answers == counts([("b", 40)])).await;
+    client.close();
+    let CallError::Failed(refused) = who(&client).await.unwrap_err() else { panic!() };
+    assert_eq!(refused.kind(), ErrorKind::Draining, "{refused}");
+    // Nobody holds up its drain.
+    timeout(Duration::from_secs(10), b.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn replicas_come_and_go_in_a_registry_and_no_call_fails() {
+    let registry = Registry::new();
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    let url = format!("registry://{}/who", server.local_addr());
+    tokio::spawn(server.serve(registry.router()).into_future());
+    let register = || Some(Register::at(&url).unwrap());
+
+    let a = Replica::start("a", register()).await;
+    let client =
+        Client::builder().idempotent("A.*").policies(ClientPolicies::default()).connect(&url).await.unwrap();
+    let stop = Arc::new(Mutex::new(false));
+    let caller = tokio::spawn({
+        let (client, stop) = (client.clone(), stop.clone());
+        async move {
+            let mut calls = 0;
+            while !*stop.lock().unwrap() {
+                who(&client).await.unwrap();
+                calls += 1;
+            }
+            calls
+        }
+    });
+    until(&client, has(["a"])).await;
+    let b = Replica::start("b", register()).await;
+    until(&client, has(["a", "b"])).await;
+    a.stop().await;
+    until(&client, has(["b"])).await;
+    let c = Replica::start("c", register()).await;
+    b.stop().await;
+    until(&client, has(["c"])).await;
+    *stop.lock().unwrap() = true;
+    assert!(caller.await.unwrap() > 100);
+    c.stop().await;
+}
+
+#[tokio::test]
+async fn an_own_source_is_followed() {
+    let (a, b) = (Replica::start("a", None).await, Replica::start("b", None).await);
+    let (pusher, source) = PushSource::new();
+    let watch = Directory::new().watch_source("who", source);
+    let client = Client::builder().follow("who", watch).unwrap();
+    pusher.set([a.instance()]);
+    until(&client, has(["a"])).await;
+    pusher.set([a.instance(), b.instance()]);
+    until(&client, has(["a", "b"])).await;
+    pusher.set([b.instance()]);
+    until(&client, has(["b"])).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_found_is_said() {
+    // Of a listener that is gone.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = Client::connect(format!("mcp://{gone},{gone}")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NoEndpoint, "{refused}");
+    let said = refused.to_string();
+    assert!(said.contains("1 endpoint: 0 ready, 1 connecting") && said.contains(&gone.to_string()), "{said}");
+
+    let client = Client::connect_lazy("file:/nowhere/at/all.toml").unwrap();
+    let CallError::Failed(refused) = who(&client).await.unwrap_err() else { panic!() };
+    assert_eq!(refused.kind(), ErrorKind::NoEndpoint, "{refused}");
+    let refused: Error = client.ping().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NoEndpoint, "{refused}");
+}
