@@ -1,8 +1,8 @@
 //! The storefront: a shop of four services, three replicas each, that places a day's orders over loopback
-//! sockets, while replicas die, turn slow, fail and lose connections, and whose books balance in the evening.
+//! sockets, while replicas die, freeze, turn slow, fail, lose connections, come and go, and whose books balance in the
+//! evening. The services find each other through a registry.
 //!
-//! `play` gives the orders to the order `services`, which call the others through `policy` and its `replicas`; what
-//! they keep is in `books`. `faults` says what goes wrong, `trouble` does it to the `replica`s. In the end `ledger` holds
+//! `play` gives the orders to the order `services`, which call the others through `policy`; what they keep is in `books`. `faults` says what goes wrong, `trouble` does it to the `replica`s. In the end `ledger` holds
 //! the books against each other, and `report` tells.
 
 mod args;
@@ -13,7 +13,6 @@ mod ledger;
 mod play;
 mod policy;
 mod replica;
-mod replicas;
 mod report;
 mod services;
 mod shop;

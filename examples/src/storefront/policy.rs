@@ -2,11 +2,11 @@
 //! towpath's own layers that do it.
 //!
 //! ```text
-//!  deadline ─ breaker of the method ─ retry and hedge ─ concurrency ─ replicas ─┬ breaker of the replica ─ connection
+//!  deadline ─ breaker of the method ─ retry and hedge ─ concurrency ─ balancer ─┬ breaker of the replica ─ pool ─ connection
 //!  └────────── once per call ───────┘ └─────────── once per attempt ──────────┘ └ ...
 //! ```
 //!
-//! Without policies there are the deadline, the replicas and the connections.
+//! Without policies there are the deadline, the balancer and the pools. Where the replicas are, the registry knows.
 //!
 //! Every call of the shop is safe to repeat: it either only asks, or says whose booking it is, and the books
 //! know a repetition (so servers need no other dedupe). That is what its idempotency key tells the layers; whether
@@ -14,26 +14,25 @@
 
 use super::{
     args::Policies,
-    replicas::{Backend, Replicas},
     services::{InventoryFault, OrderFault, PointsFault, UserFault},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
-use tower::{Layer, ServiceBuilder};
+use tower::util::MapRequestLayer;
 use towpath::{
-    Backoff, BoxError, BudgetConfig, CallError, Client, DefaultClassify, Endpoint, Error, Jitter,
-    ServerPolicies,
-    breaker::{BreakerConfig, BreakerEvent, BreakerLayer, BreakerOptions, State, Window},
-    limit::{AdmissionConfig, ConcurrencyConfig, ConcurrencyLimitLayer, LimitBy},
+    Backoff, BoxError, BudgetConfig, CallError, Client, ClientPolicies, DefaultClassify, Error, Jitter,
+    Request, ServerPolicies,
+    breaker::{BreakerConfig, BreakerEvent, BreakerOptions, State, Window},
+    discover::Directory,
+    limit::{AdmissionConfig, ConcurrencyConfig, LimitBy},
     policies::ServerStack,
-    retry::{HedgeAfter, HedgeConfig, RetryConfig, RetryHandle, RetryLayer},
+    retry::{HedgeAfter, HedgeConfig, RetryConfig, RetryHandle},
 };
 
 /// Connects to a dead replica: over loopback they cost nearly nothing.
@@ -146,7 +145,7 @@ impl Counts {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).push(retry);
     }
 
-    fn count_opens(self: &Arc<Self>) -> impl Fn(&BreakerEvent) + Send + Sync + 'static {
+    fn count_opens(self: &Arc<Self>) -> impl Fn(&BreakerEvent) + Clone + Send + Sync + 'static {
         let counts = self.clone();
         move |event| {
             if let BreakerEvent::Changed(change) = event
@@ -182,64 +181,48 @@ impl<'a, B: Serialize + Sync> Call<'a, B> {
 /// A service, as one of its callers has it.
 pub(crate) struct Peer {
     client: Client,
-    connections: Vec<Client>,
     counts: Arc<Counts>,
 }
 
 impl Peer {
-    /// Connections to all replicas of a service, made in the background and made again when they are lost, with
-    /// the policies around them.
+    /// The replicas that are registered at this URL, now and later, with the policies around them.
     pub(crate) fn connect(
-        addresses: &[SocketAddr],
+        url: &str,
+        directory: &Directory,
         policies: Policies,
         patience: Patience,
         counts: Arc<Counts>,
     ) -> Result<Self, BoxError> {
-        let classify = known();
-        let breaker = BreakerLayer::new(of_replica()?)
-            .honour_context()
-            .classify(classify.clone())
-            .observe(counts.count_opens())
-            .as_gate();
-        let backoff = Backoff::try_new(FIRST_RECONNECT, LONGEST_RECONNECT, 2.0, Jitter::Full)?;
-        let replica = |address| {
-            let address = format!("mcp://{address}");
-            let connection =
-                Client::builder().without_defaults().reconnect(backoff).connect_lazy(&address)?;
-            let endpoint = Endpoint::new(address);
-            let breaker = breaker.for_endpoint(&endpoint);
-            if policies != Policies::Full {
-                breaker.handle().force_close();
-            }
-            Ok(Backend::new(endpoint, connection.clone(), breaker.layer(connection)))
-        };
-        let replicas = addresses.iter().map(replica).collect::<Result<Vec<_>, Error>>()?;
-        let connections = replicas.iter().map(Backend::client).collect();
-        let replicas = Replicas::new(replicas, counts.attempts.clone());
-        let client = Client::builder().timeout(patience.total);
-        let client = if policies == Policies::Full {
-            let methods = BreakerLayer::new(BreakerConfig::prompt())
-                .per_method()
-                .honour_context()
-                .classify(classify.clone())
-                .observe(counts.count_opens());
-            let retry =
-                RetryLayer::new(retry(patience)?).honour_context().classify(classify).inner_keeps_deadlines();
-            counts.watch(retry.handle());
-            let concurrency = ConcurrencyLimitLayer::new(at_a_time()?).honour_context();
-            client.layer(ServiceBuilder::new().layer(methods).layer(retry).layer(concurrency)).over(replicas)
-        } else {
-            client.over(replicas)
-        };
-        Ok(Peer { client, connections, counts })
+        let reconnect = Backoff::try_new(FIRST_RECONNECT, LONGEST_RECONNECT, 2.0, Jitter::Full)?;
+        let mut own = ClientPolicies::none();
+        if policies == Policies::Full {
+            own.breaker = Some(BreakerConfig::prompt());
+            own.endpoint_breaker = Some(of_replica()?);
+            own.retry = Some(retry(patience)?);
+            own.concurrency = Some(at_a_time()?);
+        }
+        let own = own.stack_with(known()).observe_breakers(counts.count_opens());
+        if let Some(retry) = own.handles().retry {
+            counts.watch(retry);
+        }
+        let attempts = counts.attempts.clone();
+        let count = MapRequestLayer::new(move |attempt: Request| {
+            attempts.fetch_add(1, Relaxed);
+            attempt
+        });
+        let client = Client::builder()
+            .timeout(patience.total)
+            .reconnect(reconnect)
+            .directory(directory.clone())
+            .policies(own)
+            .layer(count)
+            .connect_lazy(url)?;
+        Ok(Peer { client, counts })
     }
 
-    /// Waits until all replicas are connected.
+    /// Waits until a replica is connected.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
-        for connection in &self.connections {
-            connection.ready().await?;
-        }
-        Ok(())
+        self.client.ready().await
     }
 
     /// Makes a call.

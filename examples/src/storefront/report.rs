@@ -76,6 +76,8 @@ pub(crate) struct FaultsSeen {
     pub(crate) plan: String,
     pub(crate) deaths: u64,
     pub(crate) freezes: u64,
+    /// Replicas that came, and went after a while.
+    pub(crate) joined: u64,
     pub(crate) slow_phases: u64,
     pub(crate) transient: u64,
     pub(crate) resets: u64,
@@ -178,6 +180,7 @@ impl Report {
                 ("faults", faults.plan.clone()),
                 ("replicas died", grouped(faults.deaths)),
                 ("replicas froze", grouped(faults.freezes)),
+                ("replicas joined", grouped(faults.joined)),
                 ("slow phases", grouped(faults.slow_phases)),
                 ("transient faults", grouped(faults.transient)),
                 ("connections reset", grouped(faults.resets)),

@@ -1,4 +1,5 @@
-//! The shop: four services, their replicas, their books, and the connections between them.
+//! The shop: four services, their replicas, their books, the registry in which they are found, and the calls between
+//! them.
 
 use super::{
     args::Policies,
@@ -8,9 +9,21 @@ use super::{
     replica::Replica,
     services::{self, Books, InventoryFault, OrderFault, PointsFault, UserFault},
 };
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::AbortHandle};
 use tower::Layer as _;
-use towpath::{BoxError, Fault, Router, limit::AdmissionHandle};
+use towpath::{
+    BoxError, Fault, Register, Router, Server,
+    discover::{Directory, Instance},
+    limit::AdmissionHandle,
+    registry::{Registration, Registry},
+    sources,
+};
 
 /// Replicas of each service.
 pub(crate) const REPLICAS: usize = 3;
@@ -37,6 +50,8 @@ pub(crate) struct Place {
     pub(crate) replica: Replica,
     pub(crate) conditions: Arc<Conditions>,
     admission: Option<AdmissionHandle>,
+    /// One that dies is back before its lease runs out.
+    _registered: Registration,
 }
 
 /// The shop, open.
@@ -49,53 +64,88 @@ pub(crate) struct Shop {
     pub(crate) counts: Arc<Counts>,
     /// The storefront's own connections to the order service.
     pub(crate) order_service: Peer,
+    start: Start,
+    /// One more replica for each service; dropped, it takes its leave.
+    guests: [Mutex<Option<oneshot::Sender<()>>>; Service::ALL.len()],
+    _registry: AbortOnDrop,
 }
 
 impl Shop {
-    /// Starts all replicas on free loopback ports and connects them.
+    /// Starts the registry and all replicas on free loopback ports, and connects them.
     pub(crate) async fn open(setup: Setup) -> Result<Self, BoxError> {
         let Setup { stock, customers, policies, plan, seed } = setup;
         let stock = Arc::new(StockBook::new(stock));
         let orders = Arc::new(OrderBook::default());
         let points = Arc::new(PointsBook::default());
         let counts = Arc::new(Counts::default());
-        let start = Start { plan, seed, policies };
 
-        let user = services::user(Arc::new(customers));
-        let user = start.service(Service::User, || UserFault::Busy.into(), |_| Ok(user.clone())).await?;
-        let inventory = services::inventory(stock.clone());
-        let inventory = start
-            .service(Service::Inventory, || InventoryFault::Busy.into(), |_| Ok(inventory.clone()))
-            .await?;
-        let router = services::points(points.clone());
-        let points_service =
-            start.service(Service::Points, || PointsFault::Busy.into(), |_| Ok(router.clone())).await?;
-
-        let peer = |places: &[Place], patience| {
-            let addresses: Vec<SocketAddr> = places.iter().map(|place| place.replica.address()).collect();
-            Peer::connect(&addresses, policies, patience, counts.clone())
-        };
-        let mut inner = Vec::new();
-        let order = |_| {
-            let books = Arc::new(Books {
-                orders: orders.clone(),
-                users: peer(&user, INNER)?,
-                inventory: peer(&inventory, INNER)?,
-                points: peer(&points_service, INNER)?,
-            });
-            inner.push(books.clone());
-            Ok(services::order(books))
-        };
-        let order = start.service(Service::Order, || OrderFault::Busy.into(), order).await?;
-        let order_service = peer(&order, OUTER)?;
-        order_service.ready().await?;
-        for books in inner {
-            for peer in [&books.users, &books.inventory, &books.points] {
-                peer.ready().await?;
+        let registry = Registry::new();
+        let server = Server::builder().bind("127.0.0.1:0").await?;
+        let address = server.local_addr();
+        let serving = tokio::spawn(server.serve(registry.router()).into_future());
+        let directory = Directory::builder().sources(sources()).build();
+        let peer = {
+            let counts = counts.clone();
+            move |service: Service, patience| {
+                let url = format!("registry://{address}/{}", service.name());
+                Peer::connect(&url, &directory, policies, patience, counts.clone())
             }
+        };
+
+        let (user, inventory) = (services::user(Arc::new(customers)), services::inventory(stock.clone()));
+        let points_router = services::points(points.clone());
+        let order = {
+            let (orders, peer) = (orders.clone(), peer.clone());
+            move || {
+                let users = peer(Service::User, INNER)?;
+                let inventory = peer(Service::Inventory, INNER)?;
+                let points = peer(Service::Points, INNER)?;
+                let books = Books { orders: orders.clone(), users, inventory, points };
+                Ok(services::order(Arc::new(books)))
+            }
+        };
+        // In the order of `Service::ALL`.
+        let routers: [Box<MakeRouter>; Service::ALL.len()] = [
+            Box::new(move || Ok(user.clone())),
+            Box::new(order),
+            Box::new(move || Ok(inventory.clone())),
+            Box::new(move || Ok(points_router.clone())),
+        ];
+        let start = Start { plan, seed, policies, registry, routers };
+        let mut places = <[Vec<Place>; Service::ALL.len()]>::default();
+        for service in Service::ALL {
+            places[service as usize] = start.service(service).await?;
         }
-        let places = [user, order, inventory, points_service];
-        Ok(Shop { places, stock, orders, points, counts, order_service })
+        let order_service = peer(Service::Order, OUTER)?;
+        order_service.ready().await?;
+        let (guests, _registry) = (Default::default(), AbortOnDrop(serving.abort_handle()));
+        Ok(Shop { places, stock, orders, points, counts, order_service, start, guests, _registry })
+    }
+
+    /// One more replica of a service comes, if there is none yet. It is a server as towpath makes them: registered while it
+    /// serves.
+    pub(crate) async fn join(&self, service: usize) -> io::Result<()> {
+        let name = Service::ALL[service].name();
+        let router = (self.start.routers[service])().map_err(io::Error::other)?;
+        let guard = policy::of_servers(self.start.policies).map_err(io::Error::other)?;
+        let register = Register::over(self.start.registry.router(), name);
+        let server = Server::builder().register(register).bind("127.0.0.1:0").await?;
+        let (stay, gone) = oneshot::channel::<()>();
+        let serving = server.serve(guard.layer(router)).with_graceful_shutdown(async {
+            let _ = gone.await;
+        });
+        tokio::spawn(serving.into_future());
+        *self.guest(service) = Some(stay);
+        Ok(())
+    }
+
+    /// It takes its leave, and drains.
+    pub(crate) fn leave(&self, service: usize) {
+        *self.guest(service) = None;
+    }
+
+    fn guest(&self, service: usize) -> std::sync::MutexGuard<'_, Option<oneshot::Sender<()>>> {
+        self.guests[service].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls that the servers did not let in.
@@ -110,29 +160,49 @@ impl Shop {
     }
 }
 
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+type MakeRouter = dyn Fn() -> Result<Router, BoxError> + Send + Sync;
+
+/// What is needed to start a replica.
 struct Start {
     plan: Plan,
     seed: u64,
     policies: Policies,
+    registry: Registry,
+    /// By service: what one replica serves.
+    routers: [Box<MakeRouter>; Service::ALL.len()],
 }
 
 impl Start {
-    async fn service(
-        &self,
-        service: Service,
-        transient: fn() -> Fault,
-        mut router: impl FnMut(usize) -> Result<Router, BoxError>,
-    ) -> Result<Vec<Place>, BoxError> {
+    async fn service(&self, service: Service) -> Result<Vec<Place>, BoxError> {
         let knobs = self.plan[service];
+        let transient: fn() -> Fault = match service {
+            Service::User => || UserFault::Busy.into(),
+            Service::Order => || OrderFault::Busy.into(),
+            Service::Inventory => || InventoryFault::Busy.into(),
+            Service::Points => || PointsFault::Busy.into(),
+        };
         let mut places = Vec::with_capacity(REPLICAS);
         for number in 0..REPLICAS {
             let seed = self.seed.wrapping_add((service as usize * REPLICAS + number) as u64 + 1);
             let conditions = Conditions::new(knobs.slow_factor, knobs.transient_rate, transient, seed);
             let conditions = Arc::new(conditions);
-            let conditioned = Conditioned { router: router(number)?, conditions: conditions.clone() };
+            let router = (self.routers[service as usize])()?;
+            let conditioned = Conditioned { router, conditions: conditions.clone() };
             let guard = policy::of_servers(self.policies)?;
             let replica = Replica::start(guard.layer(conditioned)).await?;
-            places.push(Place { replica, conditions, admission: guard.handles().admission });
+            let instance = Instance::new(format!("mcp://{}", replica.address()));
+            let registered = Registration::start(self.registry.client(), service.name(), instance)?;
+            registered.registered().await?;
+            let admission = guard.handles().admission;
+            places.push(Place { replica, conditions, admission, _registered: registered });
         }
         Ok(places)
     }

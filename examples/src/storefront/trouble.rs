@@ -68,6 +68,11 @@ async fn carry_out(
                 seen.freezes += 1;
             }
             Event::Thaws { service, replica } => place(service, replica).replica.set_frozen(false),
+            Event::Joins { service } => {
+                shop.join(service).await?;
+                seen.joined += 1;
+            }
+            Event::Leaves { service } => shop.leave(service),
             Event::Slows { service, replica } => {
                 place(service, replica).conditions.set_slow(true);
                 seen.slow_phases += 1;

@@ -34,6 +34,9 @@ pub(crate) struct Knobs {
     /// How often one of its replicas freezes, and for how long: it keeps its connections and says nothing.
     pub(crate) freeze_every: Duration,
     pub(crate) freeze_for: Duration,
+    /// How often one more replica comes, and for how long: it is registered, serves, takes its leave and drains.
+    pub(crate) join_every: Duration,
+    pub(crate) join_for: Duration,
     /// How often one of its replicas answers slower, for how long, and how many times slower.
     pub(crate) slow_every: Duration,
     pub(crate) slow_for: Duration,
@@ -71,6 +74,8 @@ impl Plan {
             die_for: Duration::from_secs(2),
             freeze_every: Duration::from_secs(20),
             freeze_for: Duration::from_secs(1),
+            join_every: Duration::from_secs(10),
+            join_for: Duration::from_secs(5),
             transient_rate: 0.01,
             reset_every: Duration::from_secs(1),
             reset_share: 0.005,
@@ -130,6 +135,8 @@ struct Table {
     die_for_s: Option<f64>,
     freeze_every_s: Option<f64>,
     freeze_for_s: Option<f64>,
+    join_every_s: Option<f64>,
+    join_for_s: Option<f64>,
     slow_every_s: Option<f64>,
     slow_for_s: Option<f64>,
     slow_factor: Option<f64>,
@@ -155,6 +162,8 @@ fn knobs(all: &Table, own: &Table, service: Service) -> Result<Knobs, String> {
         die_for: time("die_for_s", |t| t.die_for_s)?,
         freeze_every: time("freeze_every_s", |t| t.freeze_every_s)?,
         freeze_for: time("freeze_for_s", |t| t.freeze_for_s)?,
+        join_every: time("join_every_s", |t| t.join_every_s)?,
+        join_for: time("join_for_s", |t| t.join_for_s)?,
         slow_every: time("slow_every_s", |t| t.slow_every_s)?,
         slow_for: time("slow_for_s", |t| t.slow_for_s)?,
         slow_factor: number("slow_factor", |t| t.slow_factor, 1.0..=10_000.0)?,
@@ -165,6 +174,7 @@ fn knobs(all: &Table, own: &Table, service: Service) -> Result<Knobs, String> {
     for (what, every, lasts) in [
         ("die", knobs.die_every, knobs.die_for),
         ("freeze", knobs.freeze_every, knobs.freeze_for),
+        ("join", knobs.join_every, knobs.join_for),
         ("slow", knobs.slow_every, knobs.slow_for),
     ] {
         if !every.is_zero() && lasts >= every {

@@ -15,6 +15,10 @@ pub(crate) enum Event {
     Freezes { service: usize, replica: usize },
     /// It goes on.
     Thaws { service: usize, replica: usize },
+    /// One more replica comes.
+    Joins { service: usize },
+    /// It goes, as a well-behaved server does.
+    Leaves { service: usize },
     /// A replica turns slow.
     Slows { service: usize, replica: usize },
     /// It is as fast as ever again.
@@ -51,6 +55,10 @@ impl Schedule {
                 let first = knobs.freeze_every * (2 * service as u32 + 1) / (2 * (services + 1));
                 let replica = schedule.any_replica();
                 schedule.add(first, Event::Freezes { service, replica });
+            }
+            if !knobs.join_every.is_zero() && !knobs.join_for.is_zero() {
+                let first = knobs.join_every * (2 * service as u32 + 1) / (2 * services);
+                schedule.add(first, Event::Joins { service });
             }
             if !knobs.slow_every.is_zero() && !knobs.slow_for.is_zero() {
                 let replica = schedule.any_replica();
@@ -91,6 +99,11 @@ impl Iterator for Schedule {
                 let replica = self.any_replica();
                 self.add(at + knobs.freeze_every, Event::Freezes { service, replica });
             }
+            Event::Joins { service } => {
+                let knobs = self.plan[Service::ALL[service]];
+                self.add(at + knobs.join_for, Event::Leaves { service });
+                self.add(at + knobs.join_every, event);
+            }
             Event::Slows { service, replica } => {
                 let knobs = self.plan[Service::ALL[service]];
                 self.add(at + knobs.slow_for, Event::Recovers { service, replica });
@@ -100,7 +113,7 @@ impl Iterator for Schedule {
             Event::Resets { service } => {
                 self.add(at + self.plan[Service::ALL[service]].reset_every, event);
             }
-            Event::Revives { .. } | Event::Thaws { .. } | Event::Recovers { .. } => {}
+            Event::Revives { .. } | Event::Thaws { .. } | Event::Leaves { .. } | Event::Recovers { .. } => {}
         }
         Some((at, event))
     }
@@ -153,6 +166,7 @@ mod tests {
             let count = |of: fn(&Event, usize) -> bool| events.iter().filter(|(_, e)| of(e, service)).count();
             assert_eq!(count(|e, s| matches!(e, Event::Dies { service, .. } if *service == s)), 6);
             assert_eq!(count(|e, s| matches!(e, Event::Freezes { service, .. } if *service == s)), 3);
+            assert_eq!(count(|e, s| matches!(e, Event::Joins { service, .. } if *service == s)), 6);
             assert_eq!(count(|e, s| matches!(e, Event::Resets { service } if *service == s)), 59);
             let slow = if Service::ALL[service] == Service::Inventory { 3 } else { 0 };
             assert_eq!(count(|e, s| matches!(e, Event::Slows { service, .. } if *service == s)), slow);
