@@ -45,6 +45,7 @@
 //!   words that they share with ours are re-exported here; single layers are in the modules named after
 //!   their crates.
 
+mod announce;
 mod channel;
 mod client;
 mod cores;
@@ -88,6 +89,7 @@ pub use towpath_codec as codec;
 pub use towpath_dedupe as dedupe;
 pub use towpath_discover as discover;
 pub use towpath_fallback as fallback;
+pub use towpath_health as health;
 pub use towpath_limit as limit;
 pub use towpath_pool as pool;
 pub use towpath_registry as registry;

@@ -6,7 +6,7 @@ use tower_service::Service;
 use towpath_core::{BoxError, Error, ErrorKind, Request, Response};
 use towpath_discover::{Instance, Target};
 use towpath_registry::{InvalidRegistration, Registration, RegistryClient};
-use towpath_transport::{Address, ToldToDrain};
+use towpath_transport::Address;
 
 /// As what a server is [registered](crate::ServerBuilder::register), and where.
 ///
@@ -106,10 +106,13 @@ impl Register {
         Ok(())
     }
 
-    /// Keeps a server registered until it is told to drain, then takes it out.
-    pub(crate) async fn keep(all: Vec<Register>, told: ToldToDrain) {
-        let registered: Vec<Registration> = all.iter().filter_map(Register::start).collect();
-        told.await;
+    /// Registers a server in all of them.
+    pub(crate) fn begin(all: &[Register]) -> Vec<Registration> {
+        all.iter().filter_map(Register::start).collect()
+    }
+
+    /// Takes it out again.
+    pub(crate) async fn leave(registered: Vec<Registration>) {
         let leaving: Vec<_> = registered.into_iter().map(|one| tokio::spawn(one.deregister())).collect();
         for left in leaving {
             if let Ok(Err(error)) = left.await {

@@ -1,8 +1,9 @@
 //! The answering side.
 
-use crate::{policies::ServerStack, register::Register};
-use std::{fmt, io, net::SocketAddr};
+use crate::{announce::Announce, policies::ServerStack, register::Register};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 use tower_layer::{Identity, Layer, Stack};
+use towpath_health::Readiness;
 use towpath_transport::{Address, BindOptions, BindTo, Listener, Serve, Server as Transport, ServerConfig};
 
 /// A listening socket that is going to serve a [`Router`](crate::Router), or any `Service<Request>`.
@@ -34,7 +35,7 @@ use towpath_transport::{Address, BindOptions, BindTo, Listener, Serve, Server as
 pub struct Server<L = Identity> {
     transport: Transport,
     address: SocketAddr,
-    register: Vec<Register>,
+    announce: Announce,
     layer: L,
 }
 
@@ -45,7 +46,7 @@ impl Server {
             config: ServerConfig::default(),
             options: BindOptions::new(),
             peers: false,
-            register: Vec::new(),
+            announce: Announce::default(),
             layer: Identity::new(),
         }
     }
@@ -70,9 +71,9 @@ impl<L> Server<L> {
         L: Layer<S>,
     {
         let serve = self.transport.serve(self.layer.layer(service));
-        match self.register.is_empty() {
+        match self.announce.is_empty() {
             true => serve,
-            false => serve.beside(|told| Register::keep(self.register, told)),
+            false => serve.beside(|told| self.announce.keep(told)),
         }
     }
 }
@@ -90,7 +91,7 @@ pub struct ServerBuilder<L = Identity> {
     config: ServerConfig,
     options: BindOptions,
     peers: bool,
-    register: Vec<Register>,
+    announce: Announce,
     layer: L,
 }
 
@@ -104,8 +105,8 @@ impl<L> ServerBuilder<L> {
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around what is served. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ServerBuilder<Stack<M, L>> {
-        let ServerBuilder { config, options, peers, register, layer: outer } = self;
-        ServerBuilder { config, options, peers, register, layer: Stack::new(layer, outer) }
+        let ServerBuilder { config, options, peers, announce, layer: outer } = self;
+        ServerBuilder { config, options, peers, announce, layer: Stack::new(layer, outer) }
     }
 
     /// Puts the usual policies around what is served: admission, limits. As a [layer](Self::layer), in its place
@@ -152,7 +153,39 @@ impl<L> ServerBuilder<L> {
     /// # }
     /// ```
     pub fn register(mut self, register: Register) -> Self {
-        self.register.push(register);
+        self.announce.register.push(register);
+        self
+    }
+
+    /// Has a [`Readiness`] follow the server: ready from when it serves, draining from when it is told to drain, which comes
+    /// before its connections are told. What answers `/readyz` shows it: see [`Health`](towpath_health::Health). Can be
+    /// used more than once.
+    ///
+    /// ```
+    /// use towpath::{Router, Server, health::Readiness};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let readiness = Readiness::starting();
+    /// let server = Server::builder().readiness(readiness.clone()).bind("127.0.0.1:0").await?;
+    /// assert!(!readiness.is_ready());
+    /// let serving = tokio::spawn(server.serve(Router::new()).into_future());
+    /// # tokio::task::yield_now().await;
+    /// assert!(readiness.is_ready());
+    /// # serving.abort();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.announce.readiness.push(readiness);
+        self
+    }
+
+    /// For how long the server accepts and serves on when it is told to drain and has let registries and readiness know, so
+    /// that balancers which ask only from time to time notice before its socket closes. None by default: clients of
+    /// ours hear of a drain on their connections, and lose no call.
+    pub fn drain_delay(mut self, delay: Duration) -> Self {
+        self.announce.delay = delay;
         self
     }
 
@@ -171,7 +204,7 @@ impl<L> ServerBuilder<L> {
     /// [registered](Self::register), and nobody could connect to what it would be registered with.
     pub async fn bind(self, address: impl Into<BindTo>) -> io::Result<Server<L>> {
         let transport = Transport::bind_with(address, self.options, self.config).await?;
-        Self::server(transport.with_peers(self.peers), self.register, self.layer)
+        Self::server(transport.with_peers(self.peers), self.announce, self.layer)
     }
 
     /// Takes a socket that listens already: one of tokio's, or a [`Listener`].
@@ -180,15 +213,15 @@ impl<L> ServerBuilder<L> {
     /// If the configuration is not valid.
     pub fn listener(self, listener: impl Into<Listener>) -> io::Result<Server<L>> {
         let transport = Transport::from_listener_with(listener, self.options, self.config)?;
-        Self::server(transport.with_peers(self.peers), self.register, self.layer)
+        Self::server(transport.with_peers(self.peers), self.announce, self.layer)
     }
 
-    fn server(transport: Transport, mut register: Vec<Register>, layer: L) -> io::Result<Server<L>> {
-        for register in &mut register {
+    fn server(transport: Transport, mut announce: Announce, layer: L) -> io::Result<Server<L>> {
+        for register in &mut announce.register {
             register.complete(transport.address())?;
         }
         let address = transport.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-        Ok(Server { transport, address, register, layer })
+        Ok(Server { transport, address, announce, layer })
     }
 }
 
