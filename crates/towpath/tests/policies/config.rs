@@ -22,7 +22,7 @@ fault_codes! {
 fn the_form_in_a_file() {
     let read = |text| serde_json::from_str::<ClientPolicies>(text);
     assert_eq!(read("{}").unwrap(), ClientPolicies::default());
-    let none = read(r#"{"breaker": null, "retry": null}"#).unwrap();
+    let none = read(r#"{"breaker": null, "endpoint_breaker": null, "retry": null}"#).unwrap();
     assert_eq!(none, ClientPolicies::none());
     let text = serde_json::to_string(&ClientPolicies::default()).unwrap();
     assert_eq!(read(&text).unwrap(), ClientPolicies::default());
