@@ -4,7 +4,7 @@ use super::{Channel, connector::Connector, pipe::Pipe};
 use std::{sync::Arc, time::Duration};
 use towpath_core::{Endpoint, Error, ErrorKind, Live, NewService, Observe};
 use towpath_pool::{PoolBuilder, PoolConfig, PoolEvent, PoolOptions};
-use towpath_transport::{Address, ClientConfig};
+use towpath_transport::{Address, ClientConfig, Connection};
 
 /// Makes a [`Channel`] for each endpoint that it is given: the bottom of a stack for one endpoint, under a balancer.
 /// [`ClientBuilder::channels`](crate::ClientBuilder::channels) makes it.
@@ -54,6 +54,11 @@ impl Channels {
     /// A channel of its own to an address: always ready, its calls wait.
     pub(crate) fn to(&self, address: Address) -> Channel {
         Channel { pool: self.pool(Ok(address)).shared() }
+    }
+
+    /// A connection of its own, beside those of its channels.
+    pub(crate) async fn connect(&self, address: &Address) -> Result<Connection, Error> {
+        self.connector.connect(address, &self.config).await
     }
 
     fn pool(&self, address: Result<Address, Error>) -> PoolBuilder<Pipe> {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     channel::{Channels, Connector, default_pool},
     policies::ClientStack,
-    route::{Cluster, ClusterSettings, Goal, Kind, Route, sources},
+    route::{Checks, Cluster, ClusterSettings, Goal, Kind, Route, sources},
 };
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +18,7 @@ use towpath_core::{
     Backoff, BoxError, Discover, Error, ErrorKind, Live, Observe, Patterns, Request, Response,
 };
 use towpath_discover::Directory;
+use towpath_health::{HealthChecker, HealthConfig};
 use towpath_pool::PoolConfig;
 use towpath_timeout::{DeadlineLayer, TimeoutConfig};
 use towpath_transport::{Address, ClientConfig, Compression, Connection};
@@ -284,6 +285,35 @@ impl<L> ClientBuilder<L> {
     /// Who hears what the balancer decides.
     pub fn observe_balance(mut self, observe: impl Observe<BalanceEvent> + Send + Sync + 'static) -> Self {
         self.settings.cluster.observe = Arc::new(observe);
+        self
+    }
+
+    /// Has the endpoints of a name checked by PING, so that one that is dead or frozen gets no calls though none has failed
+    /// there yet, and one that has recovered gets them again: by default every 5 s, three failures take it out, two successes
+    /// bring it back. The connections for it are made as the client makes its own. A value, or one that is
+    /// replaced while the client is used. Of no effect on a client of one address, whose connection has its keep-alive.
+    ///
+    /// ```
+    /// use towpath::{Client, health::HealthConfig};
+    ///
+    /// # fn main() -> Result<(), towpath::Error> {
+    /// let client = Client::builder()
+    ///     .health(HealthConfig::default())
+    ///     .connect_lazy("mcp://10.0.0.7:8080,10.0.0.8:8080")?;
+    /// for one in client.health().iter().flat_map(|checker| checker.endpoints()) {
+    ///     println!("{} {}", one.endpoint, if one.healthy { "is well" } else { "gets no calls" });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn health(mut self, config: impl Into<Live<HealthConfig>>) -> Self {
+        self.settings.cluster.checks = Some(Checks::Ping(config.into()));
+        self
+    }
+
+    /// The same by a checker of one's own making: another [probe](crate::health::Probe), one who hears what it finds out.
+    pub fn health_by(mut self, checker: HealthChecker) -> Self {
+        self.settings.cluster.checks = Some(Checks::Own(checker));
         self
     }
 

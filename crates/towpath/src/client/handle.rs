@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 use towpath_balance::BalanceHandle;
 use towpath_core::{BoxError, Error, ErrorKind, Patterns, Request, Response, Shared};
+use towpath_health::HealthChecker;
 use towpath_pool::PoolHandle;
 
 /// Calls the methods of one service.
@@ -164,6 +165,11 @@ impl Client {
     /// ```
     pub fn endpoints(&self) -> Option<BalanceHandle> {
         self.cluster().map(|cluster| cluster.handle().clone())
+    }
+
+    /// What the [checks](super::ClientBuilder::health) of the endpoints of a name have found out. `None` if there are none.
+    pub fn health(&self) -> Option<HealthChecker> {
+        self.cluster().and_then(|cluster| cluster.checker().cloned())
     }
 
     /// Makes no new calls from now on, from any clone; the connections end when the outstanding ones are

@@ -1,6 +1,7 @@
 //! Many endpoints as one service: found by discovery, each with its breaker and its connections, under a balancer.
 
 use super::{
+    checks::{Checks, MaybeChecked},
     closing::{Closed, Closing},
     pick::AnyPick,
 };
@@ -19,6 +20,7 @@ use towpath_core::{
     BoxError, DefaultClassify, Discover, Endpoint, Error, ErrorKind, FromContext, Live, NewService, Observe,
     Processed, Request,
 };
+use towpath_health::HealthChecker;
 
 /// The stack of one endpoint.
 type Stack = Maybe<EndpointBreaker, Boxed<Channel>>;
@@ -33,6 +35,7 @@ pub(crate) struct ClusterSettings {
     pub(crate) breaker: Option<EndpointBreaker>,
     pub(crate) classify: DefaultClassify,
     pub(crate) observe: Arc<dyn Observe<BalanceEvent> + Send + Sync>,
+    pub(crate) checks: Option<Checks>,
 }
 
 impl Default for ClusterSettings {
@@ -43,6 +46,7 @@ impl Default for ClusterSettings {
             breaker: None,
             classify: DefaultClassify::new(),
             observe: Arc::new(()),
+            checks: None,
         }
     }
 }
@@ -60,6 +64,7 @@ pub(crate) struct Cluster {
     name: Arc<str>,
     pub(crate) balance: Inner,
     handle: BalanceHandle,
+    checker: Option<HealthChecker>,
     closed: Closed,
     changed: Arc<Notify>,
     made: Instant,
@@ -91,7 +96,9 @@ impl Cluster {
     where
         D: Discover + Unpin + Send + 'static,
     {
-        let ClusterSettings { balance, picker, breaker, classify, observe } = settings;
+        let ClusterSettings { balance, picker, breaker, classify, observe, checks } = settings;
+        let checker = checks.map(|checks| checks.checker(&channels));
+        let discover = MaybeChecked::new(discover, checker.as_ref());
         let (closed, changed) = (Closed::default(), Arc::new(Notify::new()));
         let balance = Balancer::new(balance)
             .pick_by(picker)
@@ -100,11 +107,16 @@ impl Cluster {
             .observe((observe, tell(Arc::downgrade(&changed))))
             .over(Closing::new(discover, closed.clone()), Stacks { channels, breaker });
         let handle = balance.handle();
-        Cluster { name: name.into(), balance, handle, closed, changed, made: Instant::now() }
+        Cluster { name: name.into(), balance, handle, checker, closed, changed, made: Instant::now() }
     }
 
     pub(crate) fn handle(&self) -> &BalanceHandle {
         &self.handle
+    }
+
+    /// Who checks the endpoints.
+    pub(crate) fn checker(&self) -> Option<&HealthChecker> {
+        self.checker.as_ref()
     }
 
     pub(crate) fn state(&self) -> ClientState {

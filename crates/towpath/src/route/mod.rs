@@ -1,11 +1,13 @@
 //! Where a client's calls go: to one address, or to the endpoints of a name.
 
+mod checks;
 mod closing;
 mod cluster;
 mod goal;
 mod pick;
 mod service;
 
+pub(crate) use checks::Checks;
 pub(crate) use cluster::{Cluster, ClusterSettings};
 pub(crate) use goal::Goal;
 pub use goal::sources;
