@@ -80,10 +80,11 @@ impl<S: Store> Keeper<S> {
             let seen = config.version();
             let due = self.look();
             tokio::select! {
-                // In this order and no other: a simulation is to have the same course again.
+                // In this order and no other: a simulation is to have the same course again. What has ended comes first: a
+                // call that found it closing rings too, and would have another one opened before it is known why.
                 biased;
-                () = core.bell.notified() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.heard(ended),
+                () = core.bell.notified() => {}
                 _ = config.changed(seen) => {}
                 () = until(due) => {}
             }
