@@ -18,7 +18,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::Instant};
 use tower_service::Service;
 use towpath_core::{BoxError, Request, Response};
 
@@ -248,6 +248,7 @@ where
         let mut connections = JoinSet::new();
         // Those that are sent away take their leave beside them, and not without end.
         let mut refused = JoinSet::new();
+        let mut sent_away = Seldom::default();
         let offer = match handover {
             Handover::None => None,
             Handover::Offered(offer) => Some(offer),
@@ -272,7 +273,9 @@ where
                             gate.admit(socket, peer, None, &mut connections);
                         }
                         Ok((socket, peer)) => if refused.len() < REFUSED {
-                            tracing::warn!(%peer, limit = max_connections, "a connection is sent away");
+                            if let Some(count) = sent_away.count(Instant::now()) {
+                                tracing::warn!(%peer, count, limit = max_connections, "connections are sent away");
+                            }
                             gate.admit(socket, peer, Some("too many connections"), &mut refused);
                         }
                         Err(error) if is_of_one_connection(&error) => {}
@@ -310,6 +313,25 @@ where
         gate.drain.start();
         while connections.join_next().await.is_some() {}
         Ok(())
+    }
+}
+
+/// What is told once a second, however often it happens: a storm of connections makes no storm of lines.
+#[derive(Default)]
+struct Seldom {
+    count: u64,
+    last: Option<Instant>,
+}
+
+impl Seldom {
+    /// It has happened. If it is to be told: how often since that was told last.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.count))
     }
 }
 
@@ -357,5 +379,18 @@ pub async fn terminated() {
     #[cfg(not(unix))]
     {
         let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_is_told_once_a_second() {
+        let (mut seldom, start) = (Seldom::default(), Instant::now());
+        let told: Vec<_> =
+            (0..2_500).filter_map(|ms| seldom.count(start + Duration::from_millis(ms))).collect();
+        assert_eq!(told, [1, 1_000, 1_000]);
     }
 }

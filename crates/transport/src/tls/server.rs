@@ -194,7 +194,7 @@ impl ServerTls {
         Ok(())
     }
 
-    /// [Reloads](Self::reload) whenever one of the files has changed, which it looks for every so often; what
+    /// [Reloads](Self::reload) whenever one of the files has changed, which it looks for every so often, at least 10 ms apart; what
     /// comes of it is logged. It never ends: spawn it, or select over it.
     pub async fn watch(&self, every: Duration) {
         let made_of = &self.0.made_of;

@@ -4,6 +4,9 @@ use super::pem::{InvalidTls, Source};
 use std::{fs, time::Duration, time::SystemTime};
 use tokio::time::sleep;
 
+/// The shortest time between two looks, so that 0 does not mean all the time.
+const LEAST: Duration = Duration::from_millis(10);
+
 /// When a file was written, and how long it is; `None`: it is not there.
 type Look = Vec<Option<(SystemTime, u64)>>;
 
@@ -20,7 +23,7 @@ fn look(sources: &[&Source]) -> Look {
 pub(super) async fn watch(sources: &[&Source], every: Duration, reload: impl Fn() -> Result<(), InvalidTls>) {
     let mut before = look(sources);
     loop {
-        sleep(every).await;
+        sleep(every.max(LEAST)).await;
         // Before it is read: what changes during that is seen the next time.
         let now = look(sources);
         if now == before {
