@@ -60,16 +60,13 @@ where
     C: Multiplexed<Request>,
 {
     #[inline]
-    pub(super) fn new(
-        pool: Loan<Held<Commons<C>>>,
-        call: Option<C::Future>,
-        request: Option<Request>,
-    ) -> Self {
-        let state = match call {
-            Some(call) => State::Called { call },
-            None => State::Start { request },
-        };
-        ResponseFuture { pool, state, again: false }
+    pub(super) fn called(pool: Loan<Held<Commons<C>>>, call: C::Future) -> Self {
+        ResponseFuture { pool, state: State::Called { call }, again: false }
+    }
+
+    #[cold]
+    pub(super) fn start(pool: Loan<Held<Commons<C>>>, request: Request) -> Self {
+        ResponseFuture { pool, state: State::Start { request: Some(request) }, again: false }
     }
 }
 

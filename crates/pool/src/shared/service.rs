@@ -174,11 +174,10 @@ where
     fn call(&mut self, request: Request) -> ResponseFuture<C, Request> {
         let core: &Core<_> = &self.held;
         let open = self.seen.get(&core.store.open);
-        let (call, request) = match pick(core, open, &request) {
-            Some(connection) => (Some(connection.call(request)), None),
-            None => (None, Some(request)),
-        };
-        ResponseFuture::new(self.held.lend(), call, request)
+        match pick(core, open, &request) {
+            Some(connection) => ResponseFuture::called(self.held.lend(), connection.call(request)),
+            None => ResponseFuture::start(self.held.lend(), request),
+        }
     }
 }
 

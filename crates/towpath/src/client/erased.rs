@@ -46,7 +46,7 @@ where
     S::Future: Send + 'static,
 {
     fn call(&self, request: Request) -> Answer {
-        Box::pin(Oneshot { state: State::Start { clones: self.0.lend(), request: Some(request) } })
+        Box::pin(Oneshot { state: State::Start { clones: Some(self.0.lend()), request: Some(request) } })
     }
 }
 
@@ -61,7 +61,7 @@ pin_project! {
     // `Start` → `Called`, or `Start` → `NotReady` → `Called`.
     #[project = StateProj]
     enum State<S, F> {
-        Start { clones: Loan<Clones<S>>, request: Option<Request> },
+        Start { clones: Option<Loan<Clones<S>>>, request: Option<Request> },
         // The clone lives in the future: what is readied is what is called, and its permit goes with it.
         NotReady { stack: S, request: Option<Request> },
         Called { #[pin] answer: F },
@@ -121,25 +121,6 @@ impl<S> Taken<'_, S> {
     }
 }
 
-/// Calls the thread's clone, if it is ready at once, as is the rule.
-#[inline]
-fn begin<S>(
-    clones: &Clones<S>,
-    request: Request,
-    cx: &mut Context<'_>,
-) -> Result<State<S, S::Future>, S::Error>
-where
-    S: Service<Request> + Clone,
-{
-    let mut taken = clones.take();
-    let stack = taken.stack();
-    match stack.poll_ready(cx) {
-        Poll::Ready(Ok(())) => Ok(State::Called { answer: stack.call(request) }),
-        Poll::Ready(Err(error)) => Err(error),
-        Poll::Pending => Ok(State::NotReady { stack: clones.detach(taken), request: Some(request) }),
-    }
-}
-
 impl<S> Future for Oneshot<S>
 where
     S: Service<Request, Response = Response> + Clone,
@@ -151,14 +132,23 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
+                StateProj::Called { answer } => return answer.poll(cx).map_err(Into::into),
+                // The thread's clone is called, if it is ready at once, as is the rule.
                 StateProj::Start { clones, request } => {
                     // Taken once: the state changes with it.
-                    let Some(request) = request.take() else { return Poll::Pending };
-                    let next = begin(clones, request, cx).map_err(Into::into)?;
-                    let pending = matches!(next, State::NotReady { .. });
-                    state.set(next);
-                    if pending {
+                    let (Some(clones), Some(request)) = (clones.take(), request.take()) else {
                         return Poll::Pending;
+                    };
+                    let mut taken = clones.take();
+                    let stack = taken.stack();
+                    match stack.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => state.set(State::Called { answer: stack.call(request) }),
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                        Poll::Pending => {
+                            let stack = clones.detach(taken);
+                            state.set(State::NotReady { stack, request: Some(request) });
+                            return Poll::Pending;
+                        }
                     }
                 }
                 StateProj::NotReady { stack, request } => {
@@ -168,7 +158,6 @@ where
                     let answer = stack.call(request);
                     state.set(State::Called { answer });
                 }
-                StateProj::Called { answer } => return answer.poll(cx).map_err(Into::into),
             }
         }
     }

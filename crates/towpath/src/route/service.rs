@@ -43,8 +43,16 @@ pin_project! {
     #[project = StateProj]
     enum State {
         One { #[pin] call: ChannelFuture },
-        Many { #[pin] call: Balanced },
+        // A box, so that calls to one address do not carry its size about.
+        Many { call: Pin<Box<Balanced>> },
         Refused { error: Option<Error> },
+    }
+}
+
+fn many(cluster: &mut Cluster, request: Request) -> State {
+    match cluster.refusal() {
+        None => State::Many { call: Box::pin(cluster.balance.call(request)) },
+        refusal => State::Refused { error: refusal },
     }
 }
 
@@ -61,14 +69,10 @@ impl Service<Request> for Route {
 
     #[inline]
     fn call(&mut self, request: Request) -> RouteFuture {
-        let state = match &mut self.0 {
-            Kind::One(channel) => State::One { call: channel.call(request) },
-            Kind::Many(cluster) => match cluster.refusal() {
-                None => State::Many { call: cluster.balance.call(request) },
-                refusal => State::Refused { error: refusal },
-            },
-        };
-        RouteFuture { state }
+        match &mut self.0 {
+            Kind::One(channel) => RouteFuture { state: State::One { call: channel.call(request) } },
+            Kind::Many(cluster) => RouteFuture { state: many(cluster, request) },
+        }
     }
 }
 
@@ -79,7 +83,7 @@ impl Future for RouteFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::One { call } => call.poll(cx).map_err(BoxError::from),
-            StateProj::Many { call } => call.poll(cx),
+            StateProj::Many { call } => call.as_mut().poll(cx),
             StateProj::Refused { error } => match error.take() {
                 Some(error) => Poll::Ready(Err(error.into())),
                 None => Poll::Pending,
