@@ -2,6 +2,10 @@
 
 mod future;
 mod lease;
+#[cfg(all(test, not(towpath_loom)))]
+mod model;
+#[cfg(all(test, towpath_loom))]
+mod orders;
 mod service;
 mod store;
 

@@ -38,6 +38,13 @@ pub(crate) struct Lent<C> {
     pub(super) connection: C,
 }
 
+#[cfg(test)]
+impl<C> Lent<C> {
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
 struct Idle<C> {
     lent: Lent<C>,
     since: Instant,

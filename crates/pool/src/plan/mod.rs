@@ -1,5 +1,7 @@
 //! What to open, to close and to look after: the decisions of a pool.
 
+#[cfg(test)]
+mod model;
 mod reconnect;
 
 use crate::{Ending, PoolConfig, Retirement};

@@ -1,6 +1,8 @@
 //! Many calls over each connection.
 
 mod future;
+#[cfg(all(test, towpath_loom))]
+mod orders;
 mod service;
 mod store;
 
