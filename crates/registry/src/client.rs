@@ -10,7 +10,7 @@ use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
 use tokio::time::timeout_at;
 use tower_service::Service;
 use towpath_core::{
-    BoxError, Clock, CodecId, Context, Error, ErrorKind, Fault, Processed, Request, Response, Status,
+    BoxError, Clock, CodecId, Context, Error, ErrorKind, Fault, Processed, Request, Response, Status, context,
 };
 use towpath_discover::Instance;
 
@@ -101,7 +101,8 @@ where
     ) -> impl Future<Output = Result<T, RegistryError>> + use<S, A, T> {
         let body = serde_json::to_vec(ask);
         let mut service = self.service.clone();
-        async move {
+        // It belongs to no call, even where the process that registers serves.
+        context::background(async move {
             let body = body.map_err(|error| RegistryError::Answer(error.to_string()))?;
             let deadline = Clock::now() + timeout;
             // Not of the call that this task may be handling.
@@ -124,7 +125,7 @@ where
                 }
             };
             read(method, &response)
-        }
+        })
     }
 }
 
