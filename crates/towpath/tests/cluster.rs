@@ -154,6 +154,15 @@ async fn an_own_source_is_followed() {
     until(&client, has(["b"])).await;
 }
 
+/// A watch waits for long; who asks does not wait as long to hear that nobody is there.
+#[tokio::test]
+async fn a_registry_that_is_not_there_is_said() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = Client::connect(format!("registry://{gone}/orders")).await.unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("which endpoints there are: ") && said.contains("connection refused"), "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_not_found_is_said() {
     // Of a listener that is gone.
@@ -162,6 +171,10 @@ async fn who_is_not_found_is_said() {
     assert_eq!(refused.kind(), ErrorKind::NoEndpoint, "{refused}");
     let said = refused.to_string();
     assert!(said.contains("1 endpoint: 0 ready, 1 connecting") && said.contains(&gone.to_string()), "{said}");
+
+    let refused = Client::connect("file:/nowhere/at/all.toml").await.unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("which endpoints there are: ") && said.contains("No such file"), "{said}");
 
     let client = Client::connect_lazy("file:/nowhere/at/all.toml").unwrap();
     let CallError::Failed(refused) = who(&client).await.unwrap_err() else { panic!() };

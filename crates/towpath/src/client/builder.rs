@@ -428,7 +428,9 @@ impl<L> ClientBuilder<L> {
             Goal::Many => {
                 let refuse = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
                 let watch = directory.watch(url).map_err(|error| refuse(error.to_string()))?;
-                Kind::Many(Cluster::new(url, watch, self.channels()?, self.settings.cluster.clone()))
+                let found_by = watch.handle();
+                let cluster = Cluster::new(url, watch, self.channels()?, self.settings.cluster.clone());
+                Kind::Many(cluster.found_by(found_by))
             }
         };
         Ok(self.build(Route(route)))

@@ -20,6 +20,7 @@ use towpath_core::{
     BoxError, DefaultClassify, Discover, Endpoint, Error, ErrorKind, FromContext, Live, NewService, Observe,
     Processed, Request,
 };
+use towpath_discover::NameHandle;
 use towpath_health::HealthChecker;
 
 /// The stack of one endpoint.
@@ -65,6 +66,8 @@ pub(crate) struct Cluster {
     pub(crate) balance: Inner,
     handle: BalanceHandle,
     checker: Option<HealthChecker>,
+    /// Where the endpoints are looked up, if it is a directory that does so.
+    source: Option<NameHandle>,
     closed: Closed,
     changed: Arc<Notify>,
     made: Instant,
@@ -107,11 +110,25 @@ impl Cluster {
             .observe((observe, tell(Arc::downgrade(&changed))))
             .over(Closing::new(discover, closed.clone()), Stacks { channels, breaker });
         let handle = balance.handle();
-        Cluster { name: name.into(), balance, handle, checker, closed, changed, made: Instant::now() }
+        Cluster {
+            name: name.into(),
+            balance,
+            handle,
+            checker,
+            source: None,
+            closed,
+            changed,
+            made: Instant::now(),
+        }
     }
 
     pub(crate) fn handle(&self) -> &BalanceHandle {
         &self.handle
+    }
+
+    /// It can say why nothing is known.
+    pub(crate) fn found_by(self, source: NameHandle) -> Self {
+        Cluster { source: Some(source), ..self }
     }
 
     /// Who checks the endpoints.
@@ -170,9 +187,13 @@ impl Cluster {
     pub(crate) fn not_ready(&self, waited: std::time::Duration) -> Error {
         let error = Error::new(ErrorKind::NoEndpoint).at(self.name.clone()).with_processed(Processed::No);
         let waited = waited.as_millis();
-        error.because(match self.handle.is_settled() {
-            true => format!("none is ready after {waited} ms; {}", self.handle.counts()),
-            false => format!("nobody has said within {waited} ms which endpoints there are"),
+        if self.handle.is_settled() {
+            return error.because(format!("none is ready after {waited} ms; {}", self.handle.counts()));
+        }
+        let unknown = format!("nobody has said within {waited} ms which endpoints there are");
+        error.because(match self.source.as_ref().and_then(|source| source.status().error) {
+            Some(why) => format!("{unknown}: {why}"),
+            None => unknown,
         })
     }
 }

@@ -1,8 +1,10 @@
 //! What the address of a client means.
 
-use crate::Client;
+use crate::{Client, ClientBuilder};
+use std::time::Duration;
 use towpath_core::{Error, ErrorKind};
 use towpath_discover::Sources;
+use towpath_pool::{PoolConfig, PoolOptions};
 use towpath_registry::registry_source;
 use towpath_transport::Address;
 
@@ -35,12 +37,19 @@ impl Goal {
 }
 
 /// The sources that the URLs of clients can name: those of [`discover`](crate::discover), and `registry://host:port/service`,
-/// the embedded [`registry`](crate::registry), which is asked over a client with the default settings.
+/// the embedded [`registry`](crate::registry), which is asked over a client with the default settings. One that cannot be
+/// connected to within 2 s has failed, and is asked again.
 ///
 /// To add one, or to have clients share their look-ups, make a [`Directory`](crate::discover::Directory) of it and give that to
 /// [`ClientBuilder::directory`](crate::ClientBuilder::directory).
 pub fn sources() -> Sources {
-    Sources::new().with("registry", registry_source(|address: &str| Client::connect_lazy(address)))
+    Sources::new().with("registry", registry_source(|address: &str| asks_registry().connect_lazy(address)))
+}
+
+/// A watch waits for half a minute on purpose: that there is no connection is to be said sooner.
+fn asks_registry() -> ClientBuilder {
+    let pool = PoolOptions { acquire_timeout: Duration::from_secs(2), ..PoolOptions::default() };
+    Client::builder().pool(PoolConfig::try_new(pool).unwrap_or_default())
 }
 
 #[cfg(test)]
