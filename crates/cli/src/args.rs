@@ -28,10 +28,14 @@ pub(crate) enum Command {
     Ping(PingArgs),
     /// List the methods of a service
     Methods(MethodsArgs),
+    /// Show the endpoints of a service, and how they are
+    Endpoints(EndpointsArgs),
     /// Call a method as often as it goes, or at a rate, and measure
     Bench(BenchArgs),
     /// Serve a few methods to try things on
     Serve(ServeArgs),
+    /// Keep a registry, in which services say that they are there
+    Registry(RegistryArgs),
 }
 
 #[derive(Debug, Group)]
@@ -232,25 +236,95 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) handover: Option<PathBuf>,
 
-    /// Serve TLS: the certificate of this server, in PEM, with those between it and its CA
-    #[arg(long, value_name = "FILE", requires = "key")]
-    pub(crate) cert: Option<PathBuf>,
+    /// Register in a registry while it serves: registry://host:port/service; can be given more than once
+    #[arg(long, value_name = "URL")]
+    pub(crate) register: Vec<String>,
 
-    /// The certificate's private key, in PEM
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    pub(crate) key: Option<PathBuf>,
-
-    /// Let in only clients with a certificate of this CA, in PEM
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    pub(crate) client_ca: Option<PathBuf>,
-
-    /// Let in clients without a certificate as well
-    #[arg(long, requires = "client_ca")]
-    pub(crate) client_cert_optional: bool,
+    #[command(flatten)]
+    pub(crate) tls: ServerTlsArgs,
 
     /// Compress answers from 1 KiB on for callers that can read them, and read compressed requests
     #[arg(long, value_enum, value_name = "ALGORITHM")]
     pub(crate) compress: Option<Compress>,
+}
+
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Services register themselves (in Rust by ServerBuilder::register, else as docs/registry.md says) and \
+clients find them at registry://HOST:PORT/SERVICE. What is registered is kept in memory: after a restart everybody registers \
+again, and until then clients keep what they know.
+
+The first line on stdout says where it listens. SIGTERM and SIGINT drain it, and it exits with 0; a second one during that \
+ends it at once, with 1. Who comes and goes is logged to stderr; RUST_LOG=warn leaves only those whose lease ran out.
+
+  towpath call mcp://127.0.0.1:7700 Registry.Services          which services there are
+  towpath endpoints registry://127.0.0.1:7700/orders           how the endpoints of one are"
+)]
+pub(crate) struct RegistryArgs {
+    /// Where to listen: host:port, mcp://host:port, mcps://host:port, mcp+unix:/path; port 0 takes a free one
+    #[arg(long, value_name = "URL|HOST:PORT", default_value = "127.0.0.1:7700")]
+    pub(crate) listen: String,
+
+    /// The permissions of the Unix socket's file, in octal; who may write to it may connect
+    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
+    pub(crate) mode: u32,
+
+    /// How often those who are registered have to say that they are still there
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse)]
+    pub(crate) heartbeat: Duration,
+
+    /// After how many of these times without a word one is taken out
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) missed: u32,
+
+    #[command(flatten)]
+    pub(crate) tls: ServerTlsArgs,
+}
+
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Looked at from here: each endpoint is asked by PING, over a connection of its own. STATUS is ready, \
+down (with the time since then, and the reason below), draining (as the registry says) or asking. PING is the last round trip, \
+EWMA the same smoothed over some 10s, LOST how many had no answer. IN FLIGHT and QUEUE are what an endpoint says of \
+itself, with --load, if it does. What a process that calls these endpoints thinks of them (its connections, breakers, own calls in \
+flight) it knows alone: in Rust, Client::endpoints() tells.
+
+Without --once it goes on until Ctrl-C, and ends with 0: on a terminal the table is drawn again and again, else one \
+table (or, with --json, one line) follows another.
+
+Exit codes with --once: 0 if at least one is ready; 3 if none is, or if nobody said which endpoints there are; 2 wrong usage."
+)]
+pub(crate) struct EndpointsArgs {
+    /// Where they are listed: mcp://a:8080,b:8080 (or one), file:/etc/orders.toml, dns://orders:8080, dns+srv://_mcp._tcp.orders,
+    /// registry://host:port/service
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+
+    /// Look at each of them once
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// As JSON, one object a line, times in microseconds
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Ask each what it has in work, by a call of mcp.Methods
+    #[arg(long)]
+    pub(crate) load: bool,
+
+    /// How often each is looked at
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = span::parse)]
+    pub(crate) interval: Duration,
+
+    /// How long a look may take (no longer than the interval), and with --once how long the list may
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = span::parse)]
+    pub(crate) timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -290,6 +364,27 @@ pub(crate) struct TlsArgs {
     /// The name that the server's certificate has to be for, in place of the address's host
     #[arg(long, value_name = "NAME")]
     pub(crate) server_name: Option<String>,
+}
+
+/// For who listens.
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "TLS")]
+pub(crate) struct ServerTlsArgs {
+    /// Serve TLS: the certificate of this server, in PEM, with those between it and its CA
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Let in only clients with a certificate of this CA, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) client_ca: Option<PathBuf>,
+
+    /// Let in clients without a certificate as well
+    #[arg(long, requires = "client_ca")]
+    pub(crate) client_cert_optional: bool,
 }
 
 /// For services that ask who calls. There is no option with the token itself: others would see it in the list of

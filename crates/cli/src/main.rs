@@ -1,13 +1,16 @@
-//! The program `towpath`: calls methods from a shell, pings services, lists their methods, measures them, serves
-//! a few methods to try things on.
+//! The program `towpath`: calls methods from a shell, pings services, lists their methods and endpoints, measures them, serves
+//! a few methods to try things on, keeps a registry.
 
 mod args;
 mod bench;
 mod body;
 mod call;
+mod endpoints;
 mod exit;
+mod listen;
 mod methods;
 mod ping;
+mod registry;
 mod say;
 mod serve;
 mod span;
@@ -27,8 +30,10 @@ fn main() -> ExitCode {
         Command::Call(args) => run(Builder::new_current_thread(), call::run(args)),
         Command::Ping(args) => run(Builder::new_current_thread(), ping::run(args)),
         Command::Methods(args) => run(Builder::new_current_thread(), methods::run(args)),
+        Command::Endpoints(args) => run(Builder::new_current_thread(), endpoints::run(args)),
         Command::Bench(args) => run(Builder::new_multi_thread(), bench::run(args)),
         Command::Serve(args) => run(Builder::new_multi_thread(), serve::run(args)),
+        Command::Registry(args) => run(Builder::new_multi_thread(), registry::run(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

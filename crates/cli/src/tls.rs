@@ -1,7 +1,7 @@
 //! Certificates and keys, from the command line to both sides.
 
 use crate::{
-    args::{ServeArgs, TlsArgs},
+    args::{ServerTlsArgs, TlsArgs},
     exit::Failure,
 };
 use std::time::Duration;
@@ -19,11 +19,28 @@ pub(crate) fn client(address: &Address, args: &TlsArgs, connect: Duration) -> Re
         }
         return Ok(builder);
     }
-    let Some(ca) = &args.ca else {
-        let why =
-            format!("{address} needs --ca FILE: the certificate of the CA that is to be trusted, in PEM");
-        return Err(Failure::Usage(why));
-    };
+    match configured(args)? {
+        Some(tls) => Ok(builder.tls(tls)),
+        None => Err(untrusted(&address.to_string())),
+    }
+}
+
+/// For endpoints that are found at a URL: their addresses may be of mcps://, and so may their registry's.
+pub(crate) fn of_many(url: &str, args: &TlsArgs) -> Result<Option<ClientTls>, Failure> {
+    match configured(args)? {
+        None if url.starts_with("mcps:") || args.cert.is_some() || args.server_name.is_some() => {
+            Err(untrusted(url))
+        }
+        tls => Ok(tls),
+    }
+}
+
+fn untrusted(url: &str) -> Failure {
+    Failure::Usage(format!("{url} needs --ca FILE: the certificate of the CA that is to be trusted, in PEM"))
+}
+
+fn configured(args: &TlsArgs) -> Result<Option<ClientTls>, Failure> {
+    let Some(ca) = &args.ca else { return Ok(None) };
     let mut tls = ClientTls::builder().ca_file(ca);
     if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
         tls = tls.identity_files(cert, key);
@@ -31,10 +48,10 @@ pub(crate) fn client(address: &Address, args: &TlsArgs, connect: Duration) -> Re
     if let Some(name) = &args.server_name {
         tls = tls.server_name(name);
     }
-    Ok(builder.tls(tls.build().map_err(usage)?))
+    tls.build().map(Some).map_err(usage)
 }
 
-pub(crate) fn server(args: &ServeArgs) -> Result<Option<ServerTls>, Failure> {
+pub(crate) fn server(args: &ServerTlsArgs) -> Result<Option<ServerTls>, Failure> {
     let (Some(cert), Some(key)) = (&args.cert, &args.key) else { return Ok(None) };
     let mut tls = ServerTls::builder().identity_files(cert, key);
     if let Some(ca) = &args.client_ca {

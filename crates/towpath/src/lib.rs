@@ -65,9 +65,9 @@ pub use server::{Server, ServerBuilder};
 pub use towpath_core::{
     Acceptance, Answer, Backoff, BoxError, Budget, BudgetConfig, Change, Class, Classify, Clock, CodecId,
     Context, Declared, DefaultClassify, Discover, Endpoint, EndpointId, EndpointState, EndpointStatus, Error,
-    ErrorCode, ErrorKind, Extensions, Fault, HasContext, Identity, Jitter, Level, Load, Metadata, Method,
-    Mode, NewService, Observe, OnReject, Priority, Processed, Request, Response, Status, Traits, Verdict,
-    context, fault_codes, metadata,
+    ErrorCode, ErrorKind, Extensions, Fault, HasContext, Identity, Jitter, Level, Load, LoadReport, Metadata,
+    Method, Mode, NewService, Observe, OnReject, Priority, Processed, Request, Response, Status, Traits,
+    Verdict, context, fault_codes, metadata,
 };
 pub use towpath_transport::{
     Address, BindOptions, BindTo, ClientConfig, Compression, Connection, InvalidAddress, InvalidConfig,
