@@ -6,7 +6,7 @@ use crate::{
     drive::{Driver, enlist},
     fleet::{Enlisted, Fleet, News, Observer},
     look::Look,
-    pick::Pick,
+    pick::{Pick, Renew},
 };
 use std::{fmt, sync::Arc};
 use tower_service::Service;
@@ -128,7 +128,9 @@ impl<P, C, I, R> Balancer<P, C, I, R> {
         let fleet = Arc::new(Fleet::new(config, picker, observe, driven));
         let weak = Arc::downgrade(&fleet);
         // What is computed from the config is computed anew.
-        fleet.config.listen(move || weak.upgrade().map(|fleet| fleet.tell([News::Renew])).is_some());
+        let renew: Renew = Arc::new(move || weak.upgrade().map(|fleet| fleet.tell([News::Renew])).is_some());
+        fleet.picker.listen(&renew);
+        fleet.config.listen(move || renew());
         let look: Look<S> = |stack, cx| stack.poll_ready(cx).map(|ready| ready.is_ok());
         let start = start(&fleet, look);
         Balance::new(Common { fleet, classify, info, reject, look, start })

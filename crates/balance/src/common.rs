@@ -2,7 +2,7 @@
 
 use crate::{
     fleet::{Fleet, Snapshot},
-    gauge::Key,
+    gauge::{Key, USABLE},
     look::Look,
     pick::{Base, Pick, View},
 };
@@ -76,31 +76,67 @@ impl<S, P: Pick, C, I, R> Common<S, P, C, I, R> {
     where
         I: CallInfo<Req, Res>,
     {
-        let fleet = &*self.fleet;
-        let context = self.info.context(request);
-        let tried = context.map_or(&[][..], Context::tried);
-        let mut base = Base {
-            arena: &fleet.arena,
-            hots: &snapshot.hots,
-            endpoints: &snapshot.endpoints,
-            tuning: &snapshot.tuning,
-            usual: fleet.usual(),
-            now: crate::fleet::tick(nanos),
-            context,
-            method: self.info.method(request),
-            tried,
-            passed,
-        };
+        self.choose_of(USABLE, snapshot, request, nanos, passed)
+    }
+
+    /// The same of those that have this flag.
+    #[inline]
+    pub(crate) fn choose_of<Req, Res>(
+        &self,
+        takes: u32,
+        snapshot: &Snapshot<S, P::Table>,
+        request: &Req,
+        nanos: u64,
+        passed: &[EndpointId],
+    ) -> Option<usize>
+    where
+        I: CallInfo<Req, Res>,
+    {
+        let mut base = Base { takes, passed, ..self.base(snapshot, request, nanos) };
         let pick = |base: &Base<'_>| {
             let view = View::new(base);
-            fleet.picker.pick(&snapshot.table, &view).filter(|index| view.is_ready(*index))
+            self.fleet.picker.pick(&snapshot.table, &view).filter(|index| view.is_ready(*index))
         };
         let picked = pick(&base);
-        if picked.is_some() || tried.is_empty() {
+        if picked.is_some() || base.tried.is_empty() {
             return picked;
         }
         base.tried = &[];
         pick(&base)
+    }
+
+    /// Whether the picker would let the call go there, ready or not.
+    pub(crate) fn suits<Req, Res>(
+        &self,
+        snapshot: &Snapshot<S, P::Table>,
+        request: &Req,
+        nanos: u64,
+        index: usize,
+    ) -> bool
+    where
+        I: CallInfo<Req, Res>,
+    {
+        let base = self.base(snapshot, request, nanos);
+        self.fleet.picker.suits(&snapshot.table, &View::new(&base), index)
+    }
+
+    #[inline]
+    fn base<'a, Req, Res>(
+        &'a self,
+        snapshot: &'a Snapshot<S, P::Table>,
+        request: &'a Req,
+        nanos: u64,
+    ) -> Base<'a>
+    where
+        I: CallInfo<Req, Res>,
+    {
+        let context = self.info.context(request);
+        Base {
+            context,
+            method: self.info.method(request),
+            tried: context.map_or(&[], Context::tried),
+            ..self.fleet.base(snapshot, crate::fleet::tick(nanos))
+        }
     }
 }
 

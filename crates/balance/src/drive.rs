@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinSet, spawn_blocking},
     time::{Instant, sleep, sleep_until},
 };
 use towpath_core::{Backoff, Change, Clock, Discover, Endpoint, EndpointId, NewService};
@@ -69,6 +69,11 @@ where
                 return;
             }
             fleet.tend();
+            if fleet.is_unseen() {
+                let fleet = fleet.clone();
+                // If it panics, picks see what they saw before.
+                let _ = spawn_blocking(move || fleet.show()).await;
+            }
             match self.next(rung, gathered).await {
                 Woken::Rung => {}
                 Woken::Told(None) => self.discover = None,

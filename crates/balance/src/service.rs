@@ -139,8 +139,9 @@ where
     #[cold]
     fn probe(&mut self, key: Key, request: Req, start: Instant) -> ResponseFuture<S, Req, P, C, I, R> {
         let tried = self.common.info.context(&request).map_or(&[][..], towpath_core::Context::tried);
-        let hots = &self.snapshot.hots;
-        match hots.iter().position(|hot| hot.key() == key && !tried.contains(&hot.id)) {
+        let (hots, nanos) = (&self.snapshot.hots, self.common.fleet.bell.nanos(start));
+        let found = hots.iter().position(|hot| hot.key() == key && !tried.contains(&hot.id));
+        match found.filter(|index| self.common.suits(&self.snapshot, &request, nanos, *index)) {
             Some(index) => self.begin(index, request, start, true),
             None => {
                 self.common.fleet.tell([News::Probed(key)]);

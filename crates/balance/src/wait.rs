@@ -137,7 +137,7 @@ where
             };
             let snapshot = self.common.fleet.live.get();
             if let Some(key) = probe {
-                self.probe(&snapshot, key, now);
+                self.probe(&snapshot, key, nanos, now);
             }
             if let Some(Candidate { stack, mut ticket, .. }) = self.poll_candidates(cx) {
                 let Some(mut request) = self.request.take() else { return Poll::Pending };
@@ -223,32 +223,35 @@ where
         }
         if found.is_none() && self.candidates.len() < MOST && self.candidates.len() == worse.map_or(0, |_| 1)
         {
-            found = self.hopeful(snapshot, &not);
+            found = self.hopeful(snapshot, nanos, &not);
         }
         found.is_some_and(|index| self.add(snapshot, index, now, false))
     }
 
-    /// Of those that have no connection the one that will be tried next: of several the one with the fewest calls.
-    fn hopeful(&self, snapshot: &Snapshot<S, P::Table>, not: &[EndpointId]) -> Option<usize> {
-        let hots = &snapshot.hots;
-        let start = fastrand::usize(..hots.len().max(1));
-        let indices = (start..hots.len()).chain(0..start.min(hots.len()));
-        let gauge = |index: usize| self.common.fleet.arena.at(hots[index].slot);
-        let hopeful = indices
-            .filter(|index| gauge(*index).flags() & HOPEFUL != 0 && !not.contains(&hots[*index].id))
-            .take(LOOKED_AT);
-        hopeful.min_by_key(|index| {
+    /// Of those that have no connection and that the picker names the one that will be tried next: of several the one with
+    /// the fewest calls.
+    fn hopeful(&self, snapshot: &Snapshot<S, P::Table>, nanos: u64, not: &[EndpointId]) -> Option<usize> {
+        let request = self.request.as_ref()?;
+        let named = (0..LOOKED_AT)
+            .map_while(|_| self.common.choose_of(HOPEFUL, snapshot, request, nanos, not))
+            .filter(|index| !not.contains(&snapshot.hots[*index].id));
+        named.min_by_key(|index| {
             let next_try = match snapshot.endpoints[*index].state().status() {
                 EndpointStatus::Connecting { next_try } => next_try,
                 _ => None,
             };
-            (next_try, gauge(*index).in_flight())
+            (next_try, self.common.fleet.arena.at(snapshot.hots[*index].slot).in_flight())
         })
     }
 
     /// An endpoint that is out wants a call that finds out whether it has recovered.
-    fn probe(&mut self, snapshot: &Snapshot<S, P::Table>, key: Key, now: Instant) {
+    fn probe(&mut self, snapshot: &Snapshot<S, P::Table>, key: Key, nanos: u64, now: Instant) {
         let index = snapshot.hots.iter().position(|hot| hot.key() == key);
+        let suits = |index: &usize| {
+            let request = self.request.as_ref();
+            request.is_some_and(|request| self.common.suits(snapshot, request, nanos, *index))
+        };
+        let index = index.filter(suits);
         if !index.is_some_and(|index| self.add(snapshot, index, now, true)) {
             self.common.fleet.tell([News::Probed(key)]);
         }

@@ -16,15 +16,16 @@ pub(crate) use snapshot::{Snapshot, Spare};
 
 use crate::{
     BalanceConfig, BalanceEvent, Counts,
+    gauge::USABLE,
     gauge::{Arena, Key, pace, pace::Tick},
     look::{self, Look},
-    pick::{Pick, Ramp, Tuning},
+    pick::{Base, Pick, Ramp, Tuning, View},
 };
 use roster::Roster;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -47,7 +48,10 @@ pub(crate) struct Fleet<S, P: Pick> {
     observe: Option<Arc<Observer>>,
     /// Whether somebody waits for the stacks to become ready.
     driven: bool,
+    /// Whether the driver is to show the roster to the picks.
+    unseen: AtomicBool,
     turn: Turn,
+    refreshing: Turn,
     news: Mutex<Vec<News<S>>>,
     roster: Mutex<Roster<S>>,
 }
@@ -104,7 +108,9 @@ impl<S, P: Pick> Fleet<S, P> {
             usual: Usual(AtomicU64::new(0), AtomicU32::new(tuning.per_tick.to_bits())),
             observe,
             driven,
+            unseen: AtomicBool::new(false),
             turn: Turn::new(),
+            refreshing: Turn::new(),
             news: Mutex::default(),
             roster: Mutex::new(Roster::new()),
         }
@@ -223,8 +229,14 @@ impl<S, P: Pick> Fleet<S, P> {
         for endpoint in &gone {
             endpoint.state().set_gone();
         }
-        if publish {
-            self.publish(&config);
+        let leave_it = self.driven && self.picker.is_heavy();
+        match publish {
+            true if leave_it => {
+                self.unseen.store(true, Relaxed);
+                self.bell.driver().notify_one();
+            }
+            true => self.publish(&config),
+            false => self.refresh(),
         }
         let (orders, events, next) = {
             let mut roster = self.roster();
@@ -297,6 +309,46 @@ impl<S, P: Pick> Fleet<S, P> {
         true
     }
 
+    /// Where this takes long: shows the roster to the picks, if it has changed. For the driver alone.
+    pub(crate) fn show(&self) {
+        if self.unseen.swap(false, Relaxed) {
+            self.publish(&self.config.get());
+            self.bell.tell();
+        }
+    }
+
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.unseen.load(Relaxed)
+    }
+
+    /// Has the picker take down what follows from the states.
+    fn refresh(&self) {
+        // One at a time, so that what is taken down last is what was seen last.
+        self.refreshing.run(|| {
+            let snapshot = self.live.get();
+            let base = self.base(&snapshot, self.tick(Clock::now()));
+            self.picker.refresh(&snapshot.table, &View::new(&base));
+        });
+    }
+
+    /// What picks may be told, whatever the call is.
+    #[inline]
+    pub(crate) fn base<'a>(&'a self, snapshot: &'a Snapshot<S, P::Table>, now: Tick) -> Base<'a> {
+        Base {
+            arena: &self.arena,
+            hots: &snapshot.hots,
+            endpoints: &snapshot.endpoints,
+            takes: USABLE,
+            tuning: &snapshot.tuning,
+            usual: self.usual(),
+            now,
+            context: None,
+            method: None,
+            tried: &[],
+            passed: &[],
+        }
+    }
+
     /// Shows the roster to the picks.
     fn publish(&self, config: &BalanceConfig) {
         let (hots, endpoints, stacks, settled) = {
@@ -311,6 +363,7 @@ impl<S, P: Pick> Fleet<S, P> {
         let tuning = tuning(config);
         self.usual.1.store(tuning.per_tick.to_bits(), Relaxed);
         self.live.set(Snapshot { hots, endpoints, stacks, table, tuning, settled });
+        self.refresh();
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{quota::Able, snapshot::Spare};
 use crate::{
     BalanceConfig, BalanceEvent, Counts,
-    gauge::{Arena, GONE, HOPEFUL, Key, RAMPING, USABLE, pace::Tick},
+    gauge::{Arena, GONE, HOPEFUL, Key, RAMPING, USABLE, WELL, pace::Tick},
     pick::Hot,
 };
 use std::{collections::HashMap, sync::Arc};
@@ -303,6 +303,7 @@ impl<S> Roster<S> {
             }
         }
         gauge.set_flags(match standing {
+            Standing::Ready if !asks => flags | USABLE | WELL,
             _ if usable => flags | USABLE,
             Standing::Connecting => HOPEFUL,
             _ => 0,

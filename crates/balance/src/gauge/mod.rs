@@ -21,6 +21,8 @@ pub(crate) const RAMPING: u32 = 2;
 pub(crate) const HOPEFUL: u32 = 8;
 /// It is no more.
 pub(crate) const GONE: u32 = 4;
+/// It takes calls, and nothing speaks against it.
+pub(crate) const WELL: u32 = 16;
 
 /// What is measured of one endpoint. Two cache lines: processors fetch them in pairs.
 #[repr(align(128))]

@@ -1,6 +1,7 @@
 //! The better one of two.
 
 use super::{Pick, View, view::scan};
+use crate::weight::Alias;
 use towpath_core::Endpoint;
 
 /// Draws two endpoints at random and takes the one with the lesser load: nearly as good as the least of all, and it
@@ -25,8 +26,7 @@ pub struct PowerOfTwo {
 /// What is drawn from when weights differ.
 #[derive(Debug)]
 pub struct Weights {
-    /// Of each endpoint and those before it.
-    sums: Box<[f32]>,
+    alias: Alias,
     mean: f32,
 }
 
@@ -91,19 +91,16 @@ impl Weights {
         if endpoints.iter().all(|endpoint| endpoint.weight() == first) {
             return None;
         }
-        let mut sum = 0.0;
-        let add = |endpoint: &&Endpoint| {
-            sum += endpoint.weight() as f32;
-            sum
-        };
-        let sums: Box<[f32]> = endpoints.iter().map(add).collect();
-        Some(Weights { mean: sum / endpoints.len() as f32, sums })
+        let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight()).collect();
+        let sum: f32 = weights.iter().map(|weight| *weight as f32).sum();
+        Some(Weights { alias: Alias::new(&weights), mean: sum / endpoints.len() as f32 })
     }
 
     fn draw(table: &Option<Weights>, view: &View<'_>) -> usize {
-        let Some(weights) = table else { return view.random(view.len()) };
-        let at = view.random_share() * weights.sums.last().copied().unwrap_or(0.0);
-        weights.sums.partition_point(|sum| *sum <= at).min(view.len() - 1)
+        match table {
+            Some(weights) => weights.alias.draw(fastrand::u64(..)),
+            None => view.random(view.len()),
+        }
     }
 
     /// How much fuller it is than calls alone say: one that weighs little is full with few calls. An idle one is as
@@ -127,14 +124,17 @@ impl Pick for PowerOfTwo {
         if len < 2 {
             return (len == 1 && view.is_ready(0)).then_some(0);
         }
-        if table.is_none() {
-            let drawn = fastrand::u64(..);
-            let a = below(drawn as u32, len);
-            let b = below((drawn >> 32) as u32, len - 1);
-            let b = b + usize::from(b >= a);
-            if view.is_drawn(a) && view.is_drawn(b) {
-                return Some(self.better(table, view, a, b));
+        let (a, b) = match table {
+            None => {
+                let drawn = fastrand::u64(..);
+                let a = below(drawn as u32, len);
+                let b = below((drawn >> 32) as u32, len - 1);
+                (a, b + usize::from(b >= a))
             }
+            Some(weights) => (weights.alias.draw(fastrand::u64(..)), weights.alias.draw(fastrand::u64(..))),
+        };
+        if view.is_drawn(a) && view.is_drawn(b) {
+            return Some(if a == b { a } else { self.better(table, view, a, b) });
         }
         self.search(table, view)
     }

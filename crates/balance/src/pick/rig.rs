@@ -1,7 +1,7 @@
 //! Endpoints to try a picker on, without a balancer.
 
 use super::{Base, Hot, Pick, Tuning, View};
-use crate::gauge::{Arena, Gauge, USABLE};
+use crate::gauge::{Arena, Gauge, USABLE, WELL};
 use std::sync::Arc;
 use towpath_core::{Context, Endpoint, EndpointId};
 
@@ -25,7 +25,7 @@ impl<P: Pick> Rig<P> {
         let endpoints: Vec<_> = endpoints.into_iter().map(Arc::new).collect();
         let hot = |endpoint: &Arc<Endpoint>| {
             let key = arena.take().unwrap();
-            arena.at(key.slot).set_flags(USABLE);
+            arena.at(key.slot).set_flags(USABLE | WELL);
             let weight = endpoint.weight() as f32;
             Hot { id: endpoint.id(), slot: key.slot, generation: key.generation, weight }
         };
@@ -50,7 +50,7 @@ impl<P: Pick> Rig<P> {
     }
 
     pub(crate) fn set_ready(&self, index: usize, ready: bool) {
-        self.gauge(index).set_flags(if ready { USABLE } else { 0 });
+        self.gauge(index).set_flags(if ready { USABLE | WELL } else { 0 });
     }
 
     pub(crate) fn see<T>(&self, f: impl FnOnce(&View<'_>) -> T) -> T {
@@ -58,6 +58,7 @@ impl<P: Pick> Rig<P> {
             arena: &self.arena,
             hots: &self.hots,
             endpoints: &self.endpoints,
+            takes: USABLE,
             tuning: &self.tuning,
             usual: self.usual,
             now: self.now,
@@ -67,6 +68,10 @@ impl<P: Pick> Rig<P> {
             passed: &self.passed,
         };
         f(&View::new(&base))
+    }
+
+    pub(crate) fn refresh(&self) {
+        self.see(|view| self.picker.refresh(&self.table, view));
     }
 
     pub(crate) fn pick(&self) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! What a picker sees.
 
-use crate::gauge::{Arena, Gauge, Key, RAMPING, USABLE, pace};
+use crate::gauge::{Arena, Gauge, Key, RAMPING, WELL, pace};
 use std::{fmt, sync::Arc, time::Duration};
 use towpath_core::{Context, Endpoint, EndpointId, Method};
 
@@ -26,6 +26,8 @@ pub(crate) struct Base<'a> {
     pub(crate) arena: &'a Arena,
     pub(crate) hots: &'a [Hot],
     pub(crate) endpoints: &'a [Arc<Endpoint>],
+    /// The flag of those that the call may go to: most often that they take calls.
+    pub(crate) takes: u32,
     pub(crate) tuning: &'a Tuning,
     /// Nanoseconds that a call takes as a rule.
     pub(crate) usual: f32,
@@ -129,17 +131,36 @@ impl<'a> View<'a> {
     /// Whether a call may go there now: it takes calls, and this call has not tried it.
     #[inline]
     pub fn is_ready(&self, index: usize) -> bool {
-        self.flags(index) & USABLE != 0
+        self.flags(index) & self.base.takes != 0
+    }
+
+    /// Whether it takes calls, and neither its breaker nor its health checks speak against it. While so few are well that
+    /// all get calls, this says which ones are.
+    #[inline]
+    pub fn is_well(&self, index: usize) -> bool {
+        self.flags(index) & WELL != 0
     }
 
     /// As [`is_ready`](Self::is_ready); of one that is given only a growing share of the calls (slow start), by chance as
     /// often as its share is. For pickers that draw one endpoint after another until one is ready.
     #[inline]
     pub fn is_drawn(&self, index: usize) -> bool {
-        match self.flags(index) & (USABLE | RAMPING) {
-            USABLE => true,
+        self.is_drawn_with(index, fastrand::f32)
+    }
+
+    /// As [`is_drawn`](Self::is_drawn), by a number from 0 to 1 in place of chance: of one whose share grows, if its share
+    /// is above the number. So calls that belong together are drawn together.
+    #[inline]
+    pub fn is_drawn_by(&self, index: usize, number: f32) -> bool {
+        self.is_drawn_with(index, || number)
+    }
+
+    #[inline]
+    fn is_drawn_with(&self, index: usize, number: impl FnOnce() -> f32) -> bool {
+        match self.flags(index) & (self.base.takes | RAMPING) {
             0 | RAMPING => false,
-            _ => fastrand::f32() < self.ramp(index),
+            flags if flags & RAMPING == 0 => true,
+            _ => number() < self.ramp(index),
         }
     }
 
@@ -179,6 +200,11 @@ impl<'a> View<'a> {
             0 => hot.weight,
             _ => hot.weight * self.ramp(index),
         }
+    }
+
+    /// Its weight, compared with the others', also while its share grows.
+    pub(crate) fn whole_weight(&self, index: usize) -> f32 {
+        self.hot(index).map_or(0.0, |hot| hot.weight)
     }
 
     /// How long it takes to answer, as far as is known: see [`PowerOfTwo`](crate::PowerOfTwo).
