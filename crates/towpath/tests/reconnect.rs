@@ -171,6 +171,33 @@ async fn a_peer_that_goes_away_is_left_and_found_again() {
     next.kill().await;
 }
 
+/// Nobody calls meanwhile.
+#[tokio::test]
+async fn p05_who_restarts_is_connected_before_the_next_call() {
+    let servers = [serve(router()).await, serve(router()).await];
+    let places = servers.each_ref().map(|server| server.address);
+    let one = Client::connect(url(places[0])).await.unwrap();
+    let many = Client::connect(format!("mcp://{},{}", places[0], places[1])).await.unwrap();
+    let endpoints = many.endpoints().unwrap();
+    until("both are connected", || endpoints.counts().ready == 2).await;
+    for server in servers {
+        server.kill().await;
+    }
+    until("both losses are seen", || endpoints.counts().ready == 0).await;
+    until("and the other client's", || matches!(one.state(), ClientState::Connecting { .. })).await;
+    let again = [serve_at(places[0], router()).await, serve_at(places[1], router()).await];
+    until("both are back", || endpoints.counts().ready == 2).await;
+    until("the other one too", || matches!(one.state(), ClientState::Connected)).await;
+    let connects = one.pool().unwrap().stats().connects;
+    for client in [one.clone(), many] {
+        assert_eq!(soon(client.call::<u8>("Echo.Echo", &7)).await.unwrap(), 7);
+    }
+    assert_eq!((connects, one.pool().unwrap().stats().connects), (2, 2), "the call made none");
+    for server in again {
+        server.kill().await;
+    }
+}
+
 /// Listens on a port that a draining server has just left.
 async fn serve_again(address: SocketAddr) -> common::Serving {
     for _ in 0..200 {
