@@ -5,7 +5,7 @@ use crate::{
     table::{Applied, Table},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 use tokio::time::Instant;
@@ -22,7 +22,10 @@ use towpath_core::{Endpoint, EndpointId};
 #[derive(Debug, Default)]
 pub(crate) struct Settle {
     table: Table,
-    told: BTreeMap<Arc<str>, Told>,
+    told: HashMap<Arc<str>, Told>,
+    /// Those that were told, by id.
+    endpoints: Vec<Endpoint>,
+    draining: BTreeSet<EndpointId>,
     settled: bool,
     /// When the first and the last change came that were not told yet.
     waiting: Option<(Instant, Instant)>,
@@ -33,7 +36,7 @@ pub(crate) struct Settle {
 #[derive(Debug)]
 struct Told {
     instance: Instance,
-    endpoint: Endpoint,
+    id: EndpointId,
 }
 
 /// What happened when an update came.
@@ -53,6 +56,7 @@ pub(crate) enum Doubt {
 /// A set to be made known, and what is to be said to its endpoints.
 #[derive(Debug)]
 pub(crate) struct Publication {
+    /// Sorted by id.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) gone: Vec<Endpoint>,
     pub(crate) draining: BTreeSet<EndpointId>,
@@ -69,7 +73,7 @@ impl Settle {
             let since = self.waiting.map_or(now, |(since, _)| since);
             self.waiting = Some((since, now));
         }
-        let empty = self.table.is_empty() && !self.told.is_empty();
+        let empty = self.table.is_empty() && !self.endpoints.is_empty();
         let doubt = match (empty, self.doubt) {
             (true, None) => {
                 self.doubt = Some(now);
@@ -101,43 +105,62 @@ impl Settle {
         }
         (self.waiting, self.doubt) = (None, None);
         let first = !std::mem::replace(&mut self.settled, true);
-        let is = self.table.by_address();
-        let mut publication = Publication {
-            endpoints: Vec::with_capacity(is.len()),
-            gone: Vec::new(),
-            draining: BTreeSet::new(),
-            changes: Changes { endpoints: is.len(), ..Changes::default() },
-        };
-        self.told.retain(|address, told| {
-            let stays = is.contains_key(address);
-            if !stays {
-                publication.gone.push(told.endpoint.clone());
-            }
-            stays
-        });
-        publication.changes.removed = publication.gone.len();
-        for (address, instance) in is {
-            let told = match self.told.get_mut(address) {
-                Some(told) if told.instance == *instance => told,
-                Some(told) => {
-                    publication.changes.described += 1;
-                    told.endpoint = described(told.endpoint.clone(), instance);
+        let (mut changes, mut leaving) = (Changes::default(), HashSet::new());
+        // In order, so that the same list gives the same order of ids.
+        let mut changed: Vec<_> = self.table.take_changed().into_iter().collect();
+        changed.sort_unstable();
+        for address in changed {
+            match (self.told.get_mut(&address), self.table.at(&address)) {
+                (None, None) => {}
+                (Some(told), Some(instance)) if told.instance == *instance => {}
+                (Some(told), Some(instance)) => {
+                    changes.described += 1;
                     told.instance = instance.clone();
-                    told
+                    let id = told.id;
+                    self.describe(id, &address);
                 }
-                None => {
-                    publication.changes.inserted += 1;
-                    let endpoint = described(Endpoint::new(address.clone()), instance);
-                    self.told.entry(address.clone()).or_insert(Told { instance: instance.clone(), endpoint })
+                (None, Some(instance)) => {
+                    changes.inserted += 1;
+                    let endpoint = Endpoint::new(address.clone());
+                    let id = endpoint.id();
+                    self.told.insert(address.clone(), Told { instance: instance.clone(), id });
+                    // The newest id is the highest.
+                    self.endpoints.push(endpoint);
+                    self.describe(id, &address);
                 }
-            };
-            if instance.is_draining() {
-                publication.draining.insert(told.endpoint.id());
+                (Some(told), None) => {
+                    changes.removed += 1;
+                    let id = told.id;
+                    self.told.remove(&address);
+                    self.draining.remove(&id);
+                    leaving.insert(id);
+                }
             }
-            publication.endpoints.push(told.endpoint.clone());
         }
-        let Changes { inserted, removed, described, .. } = publication.changes;
-        (first || inserted + removed + described > 0).then_some(publication)
+        // All at once: each alone would move all that stand behind it.
+        let gone = match leaving.is_empty() {
+            true => Vec::new(),
+            false => self.endpoints.extract_if(.., |endpoint| leaving.contains(&endpoint.id())).collect(),
+        };
+        changes.endpoints = self.endpoints.len();
+        let Changes { inserted, removed, described, .. } = changes;
+        (first || inserted + removed + described > 0).then(|| Publication {
+            endpoints: self.endpoints.clone(),
+            gone,
+            draining: self.draining.clone(),
+            changes,
+        })
+    }
+
+    /// Has the endpoint say what the instance at its address says.
+    fn describe(&mut self, id: EndpointId, address: &str) {
+        let Ok(place) = self.endpoints.binary_search_by_key(&id, Endpoint::id) else { return };
+        let Some(Told { instance, .. }) = self.told.get(address) else { return };
+        self.endpoints[place] = described(self.endpoints[place].clone(), instance);
+        match instance.is_draining() {
+            true => self.draining.insert(id),
+            false => self.draining.remove(&id),
+        };
     }
 }
 
@@ -158,7 +181,7 @@ fn described(endpoint: Endpoint, instance: &Instance) -> Endpoint {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     #[derive(Clone, Debug)]
     enum Step {

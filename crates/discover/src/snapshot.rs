@@ -15,8 +15,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(version: u64, mut endpoints: Vec<Endpoint>, draining: BTreeSet<EndpointId>) -> Self {
-        endpoints.sort_unstable_by_key(Endpoint::id);
+    /// Of endpoints that are sorted by id.
+    pub(crate) fn new(version: u64, endpoints: Vec<Endpoint>, draining: BTreeSet<EndpointId>) -> Self {
         Snapshot { version, settled: true, endpoints, draining }
     }
 
@@ -108,7 +108,7 @@ mod tests {
         ) {
             let all: Vec<_> = (0..12).map(|n| Endpoint::new(n.to_string())).collect();
             let set = |of: &BTreeMap<usize, u32>| -> Vec<Endpoint> {
-                of.iter().rev().map(|(n, weight)| all[*n].clone().with_weight(*weight)).collect()
+                of.iter().map(|(n, weight)| all[*n].clone().with_weight(*weight)).collect()
             };
             let (old, new) = (Snapshot::new(1, set(&old), BTreeSet::new()), Snapshot::new(2, set(&new), BTreeSet::new()));
             let mut mine: BTreeMap<EndpointId, Endpoint> =

@@ -1,14 +1,27 @@
 //! What a source has said so far, taken together.
 
 use crate::{Instance, Update};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-/// All instances, by the source's own names for them.
+/// All instances, by the source's own names for them; and at which addresses something is different since that was
+/// asked last.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    /// With the order in which they came: of two with one address the later one counts.
-    by_key: BTreeMap<Arc<str>, (u64, Instance)>,
+    by_key: HashMap<Arc<str>, Entry>,
+    /// The keys at each address: one, most often.
+    by_address: HashMap<Arc<str>, Vec<Arc<str>>>,
+    changed: HashSet<Arc<str>>,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// In which order they came: of two with one address the later one counts.
+    order: u64,
+    instance: Instance,
 }
 
 /// What came of an update.
@@ -28,71 +41,109 @@ impl Table {
     /// Takes an update: at most `max` instances, and none that is out of bounds.
     pub(crate) fn apply(&mut self, update: Update, max: usize) -> Applied {
         let mut applied = Applied::default();
+        let begin = self.next;
         match update {
             Update::Unchanged => {}
             Update::Full(instances) => {
-                let before = std::mem::take(&mut self.by_key);
-                self.insert(instances, max, &mut applied);
-                let same = |known: &(u64, Instance)| {
-                    before.get(known.1.key()).is_some_and(|before| before.1 == known.1)
-                };
-                applied.changed = before.len() != self.by_key.len() || !self.by_key.values().all(same);
+                // Those that are named have a number from here on; only they count.
+                let mut named = 0;
+                for instance in instances {
+                    let again = self.by_key.get(instance.key()).is_some_and(|known| known.order >= begin);
+                    if self.insert(instance, again || named < max, max, &mut applied) && !again {
+                        named += 1;
+                    }
+                }
+                let gone = self.by_key.iter().filter(|(_, entry)| entry.order < begin);
+                for key in gone.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    applied.changed |= self.remove(&key);
+                }
             }
             Update::Delta { changed, removed } => {
                 for key in removed {
-                    applied.changed |= self.by_key.remove(&key).is_some();
+                    applied.changed |= self.remove(&key);
                 }
-                self.insert(changed, max, &mut applied);
+                for instance in changed {
+                    let room = self.by_key.contains_key(instance.key()) || self.by_key.len() < max;
+                    self.insert(instance, room, max, &mut applied);
+                }
             }
         }
         applied
     }
 
-    fn insert(&mut self, instances: Vec<Instance>, max: usize, applied: &mut Applied) {
-        for instance in instances {
-            let known = self.by_key.get(instance.key());
-            let refusal = match instance.check() {
-                Err(invalid) => Some(invalid.to_string()),
-                Ok(()) if known.is_none() && self.by_key.len() >= max => {
-                    Some(format!("max_endpoints: there are more than {max}"))
-                }
-                Ok(()) => None,
-            };
-            match (refusal, known) {
-                (Some(why), _) => applied.refused.get_or_insert((0, why)).0 += 1,
-                (None, Some((_, known))) if *known == instance => {}
-                (None, _) => {
-                    applied.changed = true;
-                    self.by_key.insert(instance.key().clone(), (self.next, instance));
-                    self.next += 1;
-                }
-            }
+    /// Says whether it was taken.
+    fn insert(&mut self, instance: Instance, room: bool, max: usize, applied: &mut Applied) -> bool {
+        let refusal = match instance.check() {
+            Err(invalid) => Some(invalid.to_string()),
+            Ok(()) if !room => Some(format!("max_endpoints: there are more than {max}")),
+            Ok(()) => None,
+        };
+        if let Some(why) = refusal {
+            applied.refused.get_or_insert((0, why)).0 += 1;
+            return false;
         }
+        let order = self.next;
+        self.next += 1;
+        if let Some(known) = self.by_key.get_mut(instance.key()) {
+            if known.instance == instance {
+                known.order = order;
+                let address = instance.address();
+                // Which of them describes the address may be another one now.
+                if self.by_address.get(address).is_some_and(|keys| keys.len() > 1) {
+                    self.changed.insert(address.clone());
+                    applied.changed = true;
+                }
+                return true;
+            }
+            let key = instance.key().clone();
+            self.remove(&key);
+        }
+        applied.changed = true;
+        let (key, address) = (instance.key().clone(), instance.address().clone());
+        self.by_address.entry(address.clone()).or_default().push(key.clone());
+        self.changed.insert(address);
+        self.by_key.insert(key, Entry { order, instance });
+        true
     }
 
-    /// What is at each address.
-    pub(crate) fn by_address(&self) -> BTreeMap<&Arc<str>, &Instance> {
-        let mut found: BTreeMap<&Arc<str>, (u64, &Instance)> = BTreeMap::new();
-        for (order, instance) in self.by_key.values() {
-            let place = found.entry(instance.address()).or_insert((*order, instance));
-            if place.0 <= *order {
-                *place = (*order, instance);
+    fn remove(&mut self, key: &str) -> bool {
+        let Some((key, entry)) = self.by_key.remove_entry(key) else { return false };
+        let address = entry.instance.address();
+        if let Some(keys) = self.by_address.get_mut(address) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.by_address.remove(address);
             }
         }
-        found.into_iter().map(|(address, (_, instance))| (address, instance)).collect()
+        self.changed.insert(address.clone());
+        true
+    }
+
+    /// The addresses at which something is different since this was asked last, or was for a while.
+    pub(crate) fn take_changed(&mut self) -> HashSet<Arc<str>> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What is at an address.
+    pub(crate) fn at(&self, address: &str) -> Option<&Instance> {
+        let entries = self.by_address.get(address)?.iter().filter_map(|key| self.by_key.get(key));
+        entries.max_by_key(|entry| entry.order).map(|entry| &entry.instance)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn full(addresses: &[&str]) -> Update {
         Update::Full(addresses.iter().map(|address| Instance::new(*address)).collect())
     }
 
     fn addresses(table: &Table) -> Vec<&str> {
-        table.by_address().into_keys().map(|address| &**address).collect()
+        let mut addresses: Vec<&str> = table.by_address.keys().map(|address| &**address).collect();
+        addresses.sort_unstable();
+        addresses
     }
 
     #[test]
@@ -114,11 +165,11 @@ mod tests {
         let old = Instance::new("a").with_key("1").with_draining(true);
         let new = Instance::new("a").with_key("2");
         table.apply(Update::Delta { changed: vec![old.clone(), new.clone()], removed: vec![] }, 9);
-        assert_eq!(table.by_address().into_values().collect::<Vec<_>>(), [&new]);
+        assert_eq!(table.at("a"), Some(&new));
         table.apply(Update::Delta { changed: vec![], removed: vec!["1".into()] }, 9);
         assert_eq!(addresses(&table), ["a"], "the one that is left is still there");
         table.apply(Update::Full(vec![new, old.clone()]), 9);
-        assert_eq!(table.by_address().into_values().collect::<Vec<_>>(), [&old]);
+        assert_eq!(table.at("a"), Some(&old));
     }
 
     #[test]
@@ -133,5 +184,79 @@ mod tests {
         };
         assert_eq!(table.apply(delta("b"), 2).refused, None, "what is known may change");
         assert!(table.apply(delta("e"), 2).refused.unwrap().1.starts_with("max_endpoints"));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Full(Vec<(u8, u8, u32)>),
+        Delta(Vec<(u8, u8, u32)>, Vec<u8>),
+        Look,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let some = || proptest::collection::vec((0u8..5, 0u8..3, 0u32..3), 0..7);
+        let step = prop_oneof![
+            some().prop_map(Step::Full),
+            (some(), proptest::collection::vec(0u8..5, 0..3))
+                .prop_map(|(some, gone)| Step::Delta(some, gone)),
+            Just(Step::Look),
+        ];
+        proptest::collection::vec(step, 1..20)
+    }
+
+    fn instances(some: &[(u8, u8, u32)]) -> Vec<Instance> {
+        let instance = |(key, address, weight): &(u8, u8, u32)| {
+            Instance::new(format!("a{address}")).with_key(key.to_string()).with_weight(*weight)
+        };
+        some.iter().map(instance).collect()
+    }
+
+    proptest! {
+        /// Beside a list to which whatever is said is appended.
+        #[test]
+        fn it_is_a_list_of_which_the_last_word_counts(steps in steps()) {
+            const MAX: usize = 4;
+            let (mut table, mut list) = (Table::default(), Vec::<Instance>::new());
+            let mut seen: HashMap<String, Option<Instance>> = HashMap::new();
+            for step in steps {
+                let (update, full, some, gone) = match step {
+                    Step::Look => {
+                        for address in table.take_changed() {
+                            seen.insert(address.to_string(), table.at(&address).cloned());
+                        }
+                        for address in ["a0", "a1", "a2"] {
+                            let wanted = list.iter().rfind(|one| &**one.address() == address);
+                            prop_assert_eq!(table.at(address), wanted);
+                            prop_assert_eq!(seen.get(address).and_then(Option::as_ref), wanted, "not told");
+                        }
+                        continue;
+                    }
+                    Step::Full(some) => {
+                        let some = instances(&some);
+                        (Update::Full(some.clone()), true, some, vec![])
+                    }
+                    Step::Delta(some, gone) => {
+                        let some = instances(&some);
+                        let removed = gone.iter().map(|key| key.to_string().into()).collect();
+                        (Update::Delta { changed: some.clone(), removed }, false, some, gone)
+                    }
+                };
+                let refused = table.apply(update, MAX).refused.map_or(0, |(count, _)| count);
+                let mut expected = 0;
+                list.retain(|one| !full && !gone.iter().any(|key| key.to_string() == **one.key()));
+                for instance in some {
+                    let at = list.iter().position(|one| one.key() == instance.key());
+                    if at.is_none() && list.len() >= MAX {
+                        expected += 1;
+                        continue;
+                    }
+                    at.map(|at| list.remove(at));
+                    list.push(instance);
+                }
+                prop_assert_eq!(refused, expected);
+                prop_assert_eq!(table.by_key.len(), list.len());
+                prop_assert_eq!(table.is_empty(), list.is_empty());
+            }
+        }
     }
 }
