@@ -18,13 +18,17 @@ use towpath_core::{Clock, ErrorKind, Fault, Live, Observe};
 use towpath_discover::Instance;
 use towpath_transport::router::Router;
 
+/// A new registry is not complete before everybody had this long to come back, however short leases are: who was connected to
+/// the one before tries again after backoffs, of up to 5 s for a connection and as much for the next heartbeat.
+const RETURN: Duration = Duration::from_secs(20);
+
 /// An embedded registry: services [register](Self::register) under a lease that heartbeats renew, clients
 /// [watch](Self::client). Clones are the same one.
 ///
 /// In one process it is used by this handle. For others it is served over MCP by its [router](Self::router);
 /// `docs/registry.md` says what is said there, for programs in other languages. It has no task, and keeps nothing on
-/// disk: after a restart everybody registers again within a heartbeat, and until a lease's time has passed it
-/// says that its lists may not be complete, so that nobody takes those who are missing for gone.
+/// disk: after a restart everybody registers again within a heartbeat, and until a lease's time has passed,
+/// and 20 s at least, it says that its lists may not be complete, so that nobody takes those who are missing for gone.
 ///
 /// What registers is not trusted with more memory than the [config](RegistryConfig) says. Who may register at all is for
 /// a layer around the router to say (`towpath-auth`, pattern `Registry.*`).
@@ -83,7 +87,7 @@ impl Registry {
         observe: impl Observe<RegistryEvent> + Send + Sync + 'static,
     ) -> Self {
         let live = config.into();
-        let complete_at = Clock::now() + live.get().lease();
+        let complete_at = Clock::now() + live.get().lease().max(RETURN);
         let book = Book::new(format!("{:016x}", fastrand::u64(..)).into(), complete_at);
         let state = State { book, watched: HashMap::new(), watches: 0, draining: false };
         Registry(Arc::new(Inner { live, observe: Arc::new(observe), state: Mutex::new(state) }))
