@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use crate::span;
+use crate::{place::Place, span};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 use towpath::{Address, Algorithm, CodecId, Compression};
@@ -48,9 +48,10 @@ Examples:
   some-program | towpath call mcp://127.0.0.1:8080 Echo.Echo - --codec raw"),
 )]
 pub(crate) struct CallArgs {
-    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path
+    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path; or many endpoints: mcp://a:8080,b:8080,
+    /// file:/etc/orders.toml, dns://orders:8080, dns+srv://_mcp._tcp.orders, registry://host:port/service
     #[arg(value_name = "URL")]
-    pub(crate) address: Address,
+    pub(crate) address: Place,
 
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
@@ -121,9 +122,10 @@ pub(crate) struct PingArgs {
 #[derive(Debug, Group)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct MethodsArgs {
-    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path
+    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path; or many endpoints: mcp://a:8080,b:8080,
+    /// file:/etc/orders.toml, dns://orders:8080, dns+srv://_mcp._tcp.orders, registry://host:port/service
     #[arg(value_name = "URL")]
-    pub(crate) address: Address,
+    pub(crate) address: Place,
 
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
@@ -151,9 +153,10 @@ Exit codes: 0 if no call failed; else that of the most frequent failure: 1 a fau
 reached or connection lost, 4 deadline; 2 wrong usage."
 )]
 pub(crate) struct BenchArgs {
-    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path
+    /// Where the service is: mcp://host:port, mcps://host:port, mcp+unix:/path; or many endpoints: mcp://a:8080,b:8080,
+    /// file:/etc/orders.toml, dns://orders:8080, dns+srv://_mcp._tcp.orders, registry://host:port/service
     #[arg(value_name = "URL")]
-    pub(crate) address: Address,
+    pub(crate) address: Place,
 
     #[command(flatten)]
     pub(crate) tls: TlsArgs,

@@ -1,6 +1,6 @@
 //! `towpath call`
 
-use crate::{args::CallArgs, body, exit::Failure, tls, token, usage};
+use crate::{args::CallArgs, body, exit::Failure, token, usage};
 use bytes::Bytes;
 use std::{
     io::{Write, stdout},
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
     let body = body::read(args.body, args.codec)?;
     let deadline = Instant::now() + args.timeout;
     let address = args.address.to_string();
-    let mut builder = tls::client(&args.address, &args.tls, CONNECT.min(args.timeout))?;
+    let mut builder = args.address.client(&args.tls, CONNECT.min(args.timeout))?;
     if let Some(compress) = args.compress {
         builder = builder.compression(compress.compression());
     }
@@ -80,7 +80,8 @@ async fn explain(error: CallError, client: &Client) -> Failure {
         CallError::Failed(error)
             if error.kind() == ErrorKind::DeadlineExceeded
                 && error.remote_fault().is_none()
-                && error.detail().is_empty() =>
+                && error.detail().is_empty()
+                && client.endpoints().is_none() =>
         {
             match timeout(SIGN_OF_LIFE, client.ping()).await {
                 Ok(Ok(_)) => error.into(),

@@ -100,6 +100,7 @@ impl From<Error> for Failure {
             ErrorKind::ConnectFailed
             | ErrorKind::ConnectionLost
             | ErrorKind::Draining
+            | ErrorKind::NoEndpoint
             | ErrorKind::Version
             | ErrorKind::Unauthenticated => Failure::NotReached(error.to_string()),
             _ => Failure::fault(&own(&error)),

@@ -10,6 +10,7 @@ mod exit;
 mod listen;
 mod methods;
 mod ping;
+mod place;
 mod registry;
 mod say;
 mod serve;

@@ -1,6 +1,6 @@
 //! `towpath methods`
 
-use crate::{args::MethodsArgs, exit::Failure, tls, token};
+use crate::{args::MethodsArgs, exit::Failure, token};
 use std::io::{Write, stdout};
 use tokio::time::Instant;
 use towpath::{
@@ -12,7 +12,7 @@ pub(crate) async fn run(args: MethodsArgs) -> Result<(), Failure> {
     let token = token::read(&args.token, &[])?;
     let deadline = Instant::now() + args.timeout;
     let address = args.address.to_string();
-    let client = tls::client(&args.address, &args.tls, args.timeout)?.connect(&address).await?;
+    let client = args.address.client(&args.tls, args.timeout)?.connect(&address).await?;
     let left = deadline.saturating_duration_since(Instant::now());
     let mut call = client.request(METHODS).body(&()).timeout(left);
     if let Some(token) = token {

@@ -244,3 +244,23 @@ fn it_goes_on_until_a_signal() {
     assert!(live.line().starts_with("ENDPOINT"));
     assert_eq!(live.end(), Some(0));
 }
+
+#[test]
+fn calls_go_to_the_endpoints_of_a_name() {
+    let (_registry, at) = Process::registry();
+    let url = format!("registry://{at}/demo");
+    let (_one, first) = Process::serve(&["--register", &url]);
+    let (_two, second) = Process::serve(&[]);
+    let echoed = run(&["call", &url, "Echo.Echo", r#"{"a":1}"#]);
+    assert_exit(&echoed, 0);
+    assert_eq!(echoed.stdout, b"{\"a\":1}\n");
+    assert_exit(&run(&["methods", &url]), 0);
+    let list = format!("mcp://{first},{second}");
+    assert_exit(&run(&["bench", &list, "Echo.Echo", r#"{"a":1}"#, "--duration", "300ms"]), 0);
+
+    let nobody = run(&["call", &format!("registry://{at}/nobody"), "Echo.Echo", "{}", "--timeout", "300ms"]);
+    assert_exit(&nobody, 3);
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("there are no endpoints there"));
+    // A PING has one peer.
+    assert_exit(&run(&["ping", &url]), 2);
+}

@@ -163,6 +163,17 @@ async fn a_registry_that_is_not_there_is_said() {
     assert!(said.contains("which endpoints there are: ") && said.contains("connection refused"), "{said}");
 }
 
+/// A registry that answers, and knows nobody of that name.
+#[tokio::test]
+async fn a_name_that_nobody_has_is_said() {
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    let url = format!("registry://{}/orders", server.local_addr());
+    tokio::spawn(server.serve(Registry::new().router()).into_future());
+    let client = Client::builder().connect_timeout(Duration::from_millis(300));
+    let said = client.connect(url).await.unwrap_err().to_string();
+    assert!(said.contains("service orders: there are no endpoints there"), "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_not_found_is_said() {
     // Of a listener that is gone.

@@ -7,7 +7,7 @@ mod report;
 mod svg;
 mod tally;
 
-use crate::{args::BenchArgs, body, exit::Failure, tls, token, usage};
+use crate::{args::BenchArgs, body, exit::Failure, token, usage};
 use load::{Load, Target};
 use report::{Asked, Report};
 use std::{
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
         token,
         timeout: args.timeout,
     });
-    let mut builder = tls::client(&args.address, &args.tls, CONNECT)?;
+    let mut builder = args.address.client(&args.tls, CONNECT)?;
     if let Some(compress) = args.compress {
         builder = builder.compression(compress.compression());
     }

@@ -20,7 +20,7 @@ use towpath_core::{
     BoxError, DefaultClassify, Discover, Endpoint, Error, ErrorKind, FromContext, Live, NewService, Observe,
     Processed, Request,
 };
-use towpath_discover::NameHandle;
+use towpath_discover::{NameHandle, NameStatus};
 use towpath_health::HealthChecker;
 
 /// The stack of one endpoint.
@@ -190,10 +190,15 @@ impl Cluster {
         if self.handle.is_settled() {
             return error.because(format!("none is ready after {waited} ms; {}", self.handle.counts()));
         }
-        let unknown = format!("nobody has said within {waited} ms which endpoints there are");
-        error.because(match self.source.as_ref().and_then(|source| source.status().error) {
-            Some(why) => format!("{unknown}: {why}"),
-            None => unknown,
+        let status = self.source.as_ref().map(|source| (source.about(), source.status()));
+        error.because(match status {
+            Some((about, status)) if status.error.is_none() && status.answered.is_some() => {
+                format!("{about}: there are no endpoints there, after waiting for {waited} ms")
+            }
+            Some((_, NameStatus { error: Some(why), .. })) => {
+                format!("nobody has said within {waited} ms which endpoints there are: {why}")
+            }
+            _ => format!("nobody has said within {waited} ms which endpoints there are"),
         })
     }
 }
