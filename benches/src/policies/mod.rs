@@ -5,6 +5,7 @@ mod limits;
 mod ours;
 #[cfg(feature = "peers")]
 mod peers;
+mod pickers;
 mod report;
 mod run;
 mod subject;
@@ -24,7 +25,7 @@ struct Args {
     /// How often each is timed on two threads at once; 0 leaves it out.
     #[arg(long, default_value_t = 25)]
     contended: usize,
-    /// Only rows whose name begins like this: `retry`, or `retry/ours`.
+    /// Only rows whose name begins like this: `retry`, or `retry/ours`. Pickers, `pick`, have to be asked for.
     #[arg(long)]
     only: Vec<String>,
     /// Only ours.
@@ -96,6 +97,7 @@ fn all() -> Vec<Policy> {
         let after = all.iter().rposition(|policy: &Policy| policy.layer == peer.layer);
         all.insert(after.map_or(all.len(), |at| at + 1), peer);
     }
+    all.extend(pickers::policies());
     all
 }
 

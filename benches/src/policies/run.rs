@@ -44,7 +44,10 @@ pub(super) fn all(args: &Args) -> Result<bool, Failure> {
     let mut rows = policies();
     let limits = args.check.as_deref().map(|path| Limits::read(path, &rows)).transpose()?;
     rows.retain(|policy| {
-        let asked = args.only.is_empty() || args.only.iter().any(|only| policy.name().starts_with(only));
+        let asked = match args.only.is_empty() {
+            true => !policy.layer.starts_with("pick "),
+            false => args.only.iter().any(|only| policy.name().starts_with(only)),
+        };
         let ours = !(args.ours || args.check.is_some()) || !matches!(policy.by, By::Peer(_));
         policy.by == By::Baseline || (asked && ours)
     });

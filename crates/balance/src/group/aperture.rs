@@ -16,7 +16,11 @@ use std::{
 use towpath_core::{Endpoint, Live};
 
 /// Keeps the calls of this client among a slice of the endpoints, where another picker picks: with hundreds of clients and
-/// servers, each of which would otherwise be connected with each, and a picker that knows too little of each.
+/// servers each client's calls to each server are so few that it knows nothing of its latency, and connections that are
+/// used now and then are cold.
+///
+/// The balancer makes a stack for each endpoint all the same: a pool that keeps a connection from the first use on has one to
+/// those outside of the slice too. They are there at once when the slice fails.
 ///
 /// The endpoints stand on a ring, each with as much of it as it weighs, in an order that all clients compute alike from
 /// their addresses (or [names](crate::affinity_hash)). Each client has the slice that its number says, and may cut
