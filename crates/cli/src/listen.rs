@@ -9,7 +9,10 @@ use std::{
     io::{ErrorKind, IsTerminal, Write, stderr, stdout},
 };
 use tokio::sync::oneshot;
-use towpath::{BindOptions, Register, Router, Scheme, Serve, Server, ServerConfig, ServerTls};
+use towpath::{
+    BindOptions, Register, Router, Scheme, Serve, Server, ServerConfig, ServerTls,
+    limit::{ReportLoad, ReportLoadLayer},
+};
 use tracing_subscriber::EnvFilter;
 
 /// Has what is logged go to stderr: what RUST_LOG says, or this.
@@ -35,14 +38,14 @@ pub(crate) struct Listen<'a> {
 pub(crate) async fn run(
     listen: Listen<'_>,
     router: Router,
-    more: impl FnOnce(Serve<Router>) -> Serve<Router>,
+    more: impl FnOnce(Serve<ReportLoad<Router>>) -> Serve<ReportLoad<Router>>,
 ) -> Result<(), Failure> {
     let Listen { at, mut options, tls, config, register } = listen;
     let router = router.checked().map_err(|error| Failure::Other(error.to_string()))?;
     if let Some(tls) = &tls {
         options = options.tls(tls.clone());
     }
-    let mut builder = Server::builder().config(config).options(options);
+    let mut builder = Server::builder().config(config).options(options).layer(ReportLoadLayer::new());
     for register in register {
         builder = builder.register(register);
     }

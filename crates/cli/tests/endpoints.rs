@@ -186,6 +186,7 @@ fn a_table_for_people_and_exit_codes_for_scripts() {
     assert_eq!(lines[0], format!("{url}: 2 endpoints: 1 ready, 1 down"));
     let words = |n: usize| lines[n].split_whitespace().collect::<Vec<_>>();
     assert_eq!(words(1)[..4], ["ENDPOINT", "STATUS", "WEIGHT", "ZONE"]);
+    assert!(lines[1].contains("IN FLIGHT  QUEUE"), "{text}");
     assert_eq!(words(2)[..5], [&*format!("mcp://{gone}"), "down", "0", "s", "1"]);
     assert!(lines[3].contains("MCP-E-011") && lines[3].contains("refused"), "{text}");
     assert_eq!(words(4)[..4], [&*format!("mcp://{a_at}"), "ready", "3", "north"]);

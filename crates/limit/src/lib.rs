@@ -18,6 +18,8 @@
 //! processed](towpath_core::Processed::No): the call may be made again without harm. A retry above keeps to what it is
 //! told about when; that a local MCP-W-104 is not tried on the spot is [`Class`](towpath_core::Class)' business.
 //!
+//! [`ReportLoadLayer`] bounds nothing: it has a server's answers say how much is in work, for the balancers of its callers.
+//!
 //! All state is shared by all services that a layer makes and by their clones; it is seen, and the config is replaced,
 //! by the layer's `handle()`. No layer spawns a task or reads anything but tokio's clock; a timer is made only for a
 //! call that really waits.
@@ -101,6 +103,7 @@ mod event;
 mod gate;
 mod rate;
 mod refuse;
+mod report;
 mod sync;
 mod throttle;
 
@@ -118,6 +121,7 @@ pub use rate::{
     InvalidRate, KeyHasher, RateConfig, RateHandle, RateKey, RateLimit, RateLimitLayer,
     ResponseFuture as RateLimitFuture,
 };
+pub use report::{ReportLoad, ReportLoadLayer, ResponseFuture as ReportLoadFuture};
 pub use throttle::{
     InvalidThrottle, ResponseFuture as ThrottleFuture, Throttle, ThrottleConfig, ThrottleHandle,
     ThrottleLayer,

@@ -8,8 +8,8 @@ use towpath_core::{Answer, DefaultClassify, Error, FromContext, Request, Respons
 use towpath_limit::{
     Admission, AdmissionConfig, AdmissionFuture, AdmissionLayer, AnyAnswer, ConcurrencyConfig,
     ConcurrencyLimit, ConcurrencyLimitFuture, ConcurrencyLimitLayer, KeyHasher, LimitBy, QueueOrder,
-    RateConfig, RateLimit, RateLimitFuture, RateLimitLayer, Throttle, ThrottleConfig, ThrottleFuture,
-    ThrottleLayer, WhenFull,
+    RateConfig, RateLimit, RateLimitFuture, RateLimitLayer, ReportLoadLayer, Throttle, ThrottleConfig,
+    ThrottleFuture, ThrottleLayer, WhenFull,
 };
 use towpath_testing::{Contract, assert_send, assert_sync, assert_unpin, contract::Rule};
 
@@ -132,4 +132,9 @@ fn the_auto_traits() {
     is_layer::<RateLimitLayer>();
     is_layer::<AdmissionLayer>();
     is_layer::<ThrottleLayer>();
+}
+
+#[test]
+fn the_load_report() {
+    Contract::new(ReportLoadLayer::new).verify();
 }
