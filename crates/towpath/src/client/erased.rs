@@ -62,10 +62,16 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F> {
         Start { clones: Option<Loan<Clones<S>>>, request: Option<Request> },
-        // The clone lives in the future: what is readied is what is called, and its permit goes with it.
-        NotReady { stack: S, request: Option<Request> },
+        // Boxed, because it is rare, and a stack is large: every call would be as large.
+        NotReady { waiting: Box<Waiting<S>> },
         Called { #[pin] answer: F },
     }
+}
+
+/// The clone lives in the future: what is readied is what is called, and its permit goes with it.
+struct Waiting<S> {
+    stack: S,
+    request: Option<Request>,
 }
 
 /// A thread's clone; or one more, if that is in use: by a thread that shares it, or further up on this one.
@@ -145,13 +151,14 @@ where
                         Poll::Ready(Ok(())) => state.set(State::Called { answer: stack.call(request) }),
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                         Poll::Pending => {
-                            let stack = clones.detach(taken);
-                            state.set(State::NotReady { stack, request: Some(request) });
+                            let (stack, request) = (clones.detach(taken), Some(request));
+                            state.set(State::NotReady { waiting: Box::new(Waiting { stack, request }) });
                             return Poll::Pending;
                         }
                     }
                 }
-                StateProj::NotReady { stack, request } => {
+                StateProj::NotReady { waiting } => {
+                    let Waiting { stack, request } = &mut **waiting;
                     ready!(stack.poll_ready(cx)).map_err(Into::into)?;
                     // Taken once: the state changes with it.
                     let Some(request) = request.take() else { return Poll::Pending };
