@@ -162,6 +162,12 @@ impl Gauge {
         pace::latency(self.latency.load(Relaxed), usual, now, per_tick)
     }
 
+    /// Whether it has failed lately, or was slower than that once: what is known has to be looked at closely.
+    #[inline]
+    pub(crate) fn may_be_poor(&self, nanos: f32, by_latency: bool) -> bool {
+        self.failures.load(Relaxed) != 0 || (by_latency && pace::unpack(self.latency.load(Relaxed)).0 > nanos)
+    }
+
     /// Whether any answer has come.
     pub(crate) fn has_answered(&self) -> bool {
         self.latency.load(Relaxed) != 0

@@ -16,6 +16,9 @@ use towpath_core::Endpoint;
 /// - times what failures make of it: where all calls fail, as if they took 100 times as long (configured). So an
 ///   endpoint that fails quickly attracts nothing, and one that asked for a pause (`retry_after`) has it.
 ///
+/// If even the better one is far worse than usual (8 times the latency, or nearly every tenth call fails), two others are
+/// drawn, a few times: with a third of the endpoints dead, each ninth call would otherwise find two that are.
+///
 /// [`in_flight`](Self::in_flight) leaves the latency out. Where weights differ, endpoints are drawn by weight and
 /// fullness is measured by it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +35,8 @@ pub struct Weights {
 
 /// So many times two are drawn before all are looked at.
 const DRAWS: usize = 8;
+/// So many times two others are drawn, if the better one is far worse than usual.
+const AGAIN: usize = 4;
 
 impl PowerOfTwo {
     /// By latency, calls under way and failures.
@@ -57,6 +62,19 @@ impl PowerOfTwo {
             load_b *= weights.fullness(view.weight(b), calls_b);
         }
         if load_b < load_a { b } else { a }
+    }
+
+    /// Two others, since the better one of the first two is far worse than usual.
+    #[cold]
+    #[inline(never)]
+    fn again(&self, table: &Option<Weights>, view: &View<'_>, first: usize) -> usize {
+        let mut others = (0..AGAIN).filter_map(|_| self.search(table, view));
+        others.find(|index| !self.is_poor(view, *index)).unwrap_or(first)
+    }
+
+    #[inline]
+    fn is_poor(&self, view: &View<'_>, index: usize) -> bool {
+        view.is_poor(index, !self.in_flight_only)
     }
 
     /// Two that are ready are not found at the first draw.
@@ -133,10 +151,12 @@ impl Pick for PowerOfTwo {
             }
             Some(weights) => (weights.alias.draw(fastrand::u64(..)), weights.alias.draw(fastrand::u64(..))),
         };
-        if view.is_drawn(a) && view.is_drawn(b) {
-            return Some(if a == b { a } else { self.better(table, view, a, b) });
-        }
-        self.search(table, view)
+        let found = match view.is_drawn(a) && view.is_drawn(b) {
+            true if a == b => a,
+            true => self.better(table, view, a, b),
+            false => self.search(table, view)?,
+        };
+        Some(if self.is_poor(view, found) { self.again(table, view, found) } else { found })
     }
 }
 
@@ -204,6 +224,27 @@ mod tests {
         assert_eq!(in_flight.gauge(0).in_flight(), 0);
         let shares = in_flight.shares(10_000);
         assert!(shares[0].abs_diff(5_000) < 300, "latency does not matter: {shares:?}");
+    }
+
+    /// Of 12, 4 are dead: each ninth pair is.
+    #[test]
+    fn where_two_are_bad_others_are_drawn() {
+        fastrand::seed(1);
+        for picker in [PowerOfTwo::new(), PowerOfTwo::in_flight()] {
+            let rig = Rig::of(picker, 12);
+            for index in 0..4 {
+                rig.gauge(index).took(1e9, 1, rig.tuning.per_tick);
+                (0..100).for_each(|_| rig.gauge(index).ended(true, 1, rig.tuning.per_tick));
+            }
+            let bad: usize = rig.shares(100_000)[..4].iter().sum();
+            assert!(bad < 20, "{bad}");
+            (4..12).for_each(|index| rig.set_ready(index, false));
+            assert_eq!(
+                rig.shares(1_000).iter().sum::<usize>(),
+                1_000,
+                "if there are no others, they are picked"
+            );
+        }
     }
 
     #[test]

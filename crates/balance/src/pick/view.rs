@@ -70,6 +70,8 @@ pub(crate) struct Ramp {
 
 /// What a call takes at least, in nanoseconds: those that are answered at once are told apart by how many there are.
 const FLOOR: f32 = 1_000.0;
+/// An endpoint that takes so many times as long as usual, failures counted in, is far worse than usual.
+const POOR: f32 = 8.0;
 /// After so long a report of its own load is worth a third: about a second.
 const REPORT_TICKS: f32 = 1_000.0;
 
@@ -257,6 +259,24 @@ impl<'a> View<'a> {
             return calls + 1.0;
         }
         (calls.max(others as f32 * failures.min(1.0)) + 1.0) * (1.0 + penalty * failures)
+    }
+
+    /// Whether it is far worse than usual, however few calls are there: by its failures, and by its latency if that is to
+    /// count.
+    #[inline]
+    pub(crate) fn is_poor(&self, index: usize, by_latency: bool) -> bool {
+        let least = POOR * self.base.usual.max(FLOOR);
+        self.gauge(index)
+            .is_some_and(|gauge| gauge.may_be_poor(least, by_latency) && self.is_poor_now(gauge, by_latency))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_poor_now(&self, gauge: &Gauge, by_latency: bool) -> bool {
+        let Tuning { per_tick, penalty, .. } = *self.base.tuning;
+        let usual = self.base.usual.max(FLOOR);
+        let nanos = if by_latency { self.nanos(gauge).max(FLOOR) } else { usual };
+        nanos * (1.0 + penalty * gauge.failures(self.base.now, per_tick)) > POOR * usual
     }
 
     /// The endpoint: address, weight, zone, labels, state.
