@@ -20,7 +20,7 @@ const PLAN: &[(Place, &str, &[&str])] = &[
     (Place::Floor(3), "crates", &["metrics", "admin", "health", "registry"]),
     (Place::Floor(4), "crates", &["towpath"]),
     (Place::Floor(5), "crates", &["cli"]),
-    (Place::Floor(5), ".", &["examples", "benches"]),
+    (Place::Floor(5), ".", &["examples", "benches", "simulation"]),
     (Place::Aside, "crates", &["testing"]),
 ];
 
