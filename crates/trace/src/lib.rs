@@ -65,6 +65,8 @@ mod handle;
 mod hooks;
 mod ids;
 mod layer;
+#[cfg(feature = "log")]
+pub mod log;
 mod propagate;
 mod sample;
 mod service;
