@@ -9,8 +9,9 @@ use bytes::Bytes;
 use std::time::Duration;
 use tower::Layer;
 use towpath_auth::{AttachLayer, StaticTokens, Token, TokensConfig, VerifyLayer};
+use towpath_balance::{BalanceConfig, Balancer};
 use towpath_breaker::{BreakerConfig, BreakerLayer};
-use towpath_core::{DefaultClassify, FromContext, Identity, Response};
+use towpath_core::{DefaultClassify, Endpoint, FromContext, Identity, Request, Response};
 use towpath_dedupe::{DedupeConfig, DedupeLayer};
 use towpath_fallback::FallbackLayer;
 use towpath_limit::{
@@ -56,10 +57,22 @@ pub(super) fn policies() -> Vec<Policy> {
         ours("dedupe", "calls without a key", || {
             Ok(clones(DedupeLayer::new(DedupeConfig::default()).layer(INNER)))
         }),
+        ours("balance over 10", "", || Ok(balance(10))),
+        ours("balance over 10 000", "", || Ok(balance(10_000))),
         ours("all stacked", "", || stack(Bytes::new())),
         // Of which each clone is counted.
         ours("all stacked, a body of 64 B", "", || stack(Bytes::from(vec![7; 64]).clone())),
     ]
+}
+
+fn balance(endpoints: usize) -> Callers {
+    let make = |endpoint: Endpoint| {
+        endpoint.state().set_ready();
+        INNER
+    };
+    let endpoints = (0..endpoints).map(|n| Endpoint::new(format!("mcp://10.0.0.{n}:1")));
+    let balancer = Balancer::new(BalanceConfig::default()).honour_context();
+    clones(balancer.fixed::<_, _, Request>(endpoints, make))
 }
 
 fn limit() -> Result<TimeoutConfig, Failure> {

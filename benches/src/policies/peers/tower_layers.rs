@@ -10,8 +10,11 @@ use std::{
     sync::Arc,
 };
 use tower::{
+    balance::p2c::Balance,
     buffer::Buffer,
+    discover::ServiceList,
     limit::{ConcurrencyLimit, RateLimit, rate::Rate},
+    load::{CompleteOnResponse, PeakEwma},
     load_shed::LoadShed,
     retry::{
         Policy as RetryPolicy, Retry,
@@ -19,6 +22,7 @@ use tower::{
     },
     timeout::Timeout,
 };
+use towpath_core::Request;
 
 const INNER: Immediate = Immediate::new();
 
@@ -37,8 +41,17 @@ pub(super) fn policies() -> Vec<Policy> {
         tower("rate limit", "with buffer", || {
             Ok(clones(Buffer::new(RateLimit::new(INNER, Rate::new(PER_SECOND.into(), SECOND)), MANY)))
         }),
+        tower("balance over 10", "cannot be cloned", || Ok(alone(balance(10)))),
+        tower("balance over 10", "with buffer", || Ok(clones(Buffer::new(balance(10), MANY)))),
+        tower("balance over 10 000", "cannot be cloned", || Ok(alone(balance(10_000)))),
         tower("buffer", "", || Ok(clones(Buffer::new(INNER, MANY)))),
     ]
+}
+
+/// By the better one of two, over a peak EWMA of latency.
+fn balance(endpoints: usize) -> Balance<ServiceList<Vec<PeakEwma<Immediate>>>, Request> {
+    let measured = |_| PeakEwma::new(INNER, SECOND, 1e9, CompleteOnResponse::default());
+    Balance::new(ServiceList::new((0..endpoints).map(measured).collect::<Vec<_>>()))
 }
 
 /// Up to two retries, out of a budget of 20 % and 10 a second. (What it is called for here is successes.)
