@@ -38,17 +38,17 @@ impl Start {
         Start { started: AtomicBool::new(driver.is_none()), driver: Mutex::new(driver) }
     }
 
-    /// Starts the driver if it was not started and there is a runtime.
-    pub(crate) fn start(&self) {
-        if self.started.load(Relaxed) {
-            return;
+    /// Starts the driver if it was not started and there is a runtime; says whether it is started.
+    pub(crate) fn start(&self) -> bool {
+        if !self.started.load(Relaxed) {
+            let Ok(runtime) = Handle::try_current() else { return false };
+            let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(driver) = driver {
+                driver(&runtime);
+                self.started.store(true, Relaxed);
+            }
         }
-        let Ok(runtime) = Handle::try_current() else { return };
-        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(driver) = driver {
-            driver(&runtime);
-            self.started.store(true, Relaxed);
-        }
+        true
     }
 }
 
@@ -56,7 +56,9 @@ impl<S: Clone, P: Pick, C, I, R> Common<S, P, C, I, R> {
     /// Does what is due. Answers with an endpoint that is out and wants this call as a probe.
     #[cold]
     pub(crate) fn tend(&self, now: Instant) -> Option<Key> {
-        self.start.start();
+        if self.start.start() {
+            self.fleet.bell.wake();
+        }
         self.fleet.tend();
         self.fleet.look_around(self.look, now);
         self.fleet.roster().probe(now)
@@ -65,7 +67,7 @@ impl<S: Clone, P: Pick, C, I, R> Common<S, P, C, I, R> {
 
 impl<S, P: Pick, C, I, R> Common<S, P, C, I, R> {
     /// Where the call goes: to one that is ready and that it has not tried; if there is none, to one that it has.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn choose<Req, Res>(
         &self,
         snapshot: &Snapshot<S, P::Table>,
@@ -80,7 +82,7 @@ impl<S, P: Pick, C, I, R> Common<S, P, C, I, R> {
     }
 
     /// The same of those that have this flag.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn choose_of<Req, Res>(
         &self,
         takes: u32,
@@ -93,16 +95,13 @@ impl<S, P: Pick, C, I, R> Common<S, P, C, I, R> {
         I: CallInfo<Req, Res>,
     {
         let mut base = Base { takes, passed, ..self.base(snapshot, request, nanos) };
-        let pick = |base: &Base<'_>| {
-            let view = View::new(base);
-            self.fleet.picker.pick(&snapshot.table, &view).filter(|index| view.is_ready(*index))
-        };
-        let picked = pick(&base);
+        let picker = &self.fleet.picker;
+        let picked = pick(picker, &snapshot.table, &base);
         if picked.is_some() || base.tried.is_empty() {
             return picked;
         }
         base.tried = &[];
-        pick(&base)
+        pick(picker, &snapshot.table, &base)
     }
 
     /// Whether the picker would let the call go there, ready or not.
@@ -120,7 +119,7 @@ impl<S, P: Pick, C, I, R> Common<S, P, C, I, R> {
         self.fleet.picker.suits(&snapshot.table, &View::new(&base), index)
     }
 
-    #[inline]
+    #[inline(always)]
     fn base<'a, Req, Res>(
         &'a self,
         snapshot: &'a Snapshot<S, P::Table>,
@@ -138,6 +137,13 @@ impl<S, P: Pick, C, I, R> Common<S, P, C, I, R> {
             ..self.fleet.base(snapshot, crate::fleet::tick(nanos))
         }
     }
+}
+
+/// What a picker answers, if a call can go there.
+#[inline]
+fn pick<P: Pick>(picker: &P, table: &P::Table, base: &Base<'_>) -> Option<usize> {
+    let view = View::new(base);
+    picker.pick(table, &view).filter(|index| view.is_ready(*index))
 }
 
 impl<S, P: Pick, C, I, R> Drop for Common<S, P, C, I, R> {

@@ -68,7 +68,7 @@ where
             if fleet.bell.is_closed() {
                 return;
             }
-            fleet.tend();
+            fleet.tend_if_rung();
             if fleet.is_unseen() {
                 let fleet = fleet.clone();
                 // If it panics, picks see what they saw before.

@@ -31,21 +31,21 @@ pin_project! {
         P: Pick,
     {
         #[pin]
-        state: State<S::Future>,
-        // Where it was called.
-        ticket: Option<Ticket<S, P, C, I, R>>,
-        // A box: most calls do not wait, and their futures stay small.
-        wait: Option<Box<Wait<S, Req, P, C, I, R>>>,
+        state: State<S, Req, S::Future, P, C, I, R>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F> {
-        // No endpoint was ready.
-        Waiting,
+    enum State<S, Req, F, P, C, I, R>
+    where
+        S: Service<Req>,
+        P: Pick,
+    {
+        // No endpoint was ready. A box: most calls do not wait, and their futures stay small.
+        Waiting { wait: Box<Wait<S, Req, P, C, I, R>> },
         // The stack of an endpoint was called.
-        Called { #[pin] future: F },
+        Called { #[pin] future: F, ticket: Ticket<S, P, C, I, R> },
         // It was answered.
         Over,
     }
@@ -58,12 +58,12 @@ where
 {
     #[inline]
     pub(crate) fn called(future: S::Future, ticket: Ticket<S, P, C, I, R>) -> Self {
-        ResponseFuture { state: State::Called { future }, ticket: Some(ticket), wait: None }
+        ResponseFuture { state: State::Called { future, ticket } }
     }
 
     #[cold]
     pub(crate) fn waiting(wait: Wait<S, Req, P, C, I, R>) -> Self {
-        ResponseFuture { state: State::Waiting, ticket: None, wait: Some(Box::new(wait)) }
+        ResponseFuture { state: State::Waiting { wait: Box::new(wait) } }
     }
 }
 
@@ -79,62 +79,71 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+        let mut state = self.project().state;
         loop {
-            match this.state.as_mut().project() {
-                // Called -> Over
-                StateProj::Called { future } => {
+            match state.as_mut().project() {
+                // Called -> Over: the inner call is dropped, then it is counted no more.
+                StateProj::Called { future, ticket } => {
                     let Poll::Ready(outcome) = future.poll(cx) else {
-                        if let Some(ticket) = this.ticket {
-                            ticket.waits = true;
-                        }
+                        ticket.waits = true;
                         return Poll::Pending;
                     };
-                    this.state.set(State::Over);
-                    let Some(ticket) = this.ticket.take() else { return Poll::Pending };
-                    let (start, waited) = (ticket.start, ticket.waits);
-                    // What is answered at the first poll took no time.
-                    return Poll::Ready(match outcome {
-                        Ok(mut response) => {
-                            let common = &*ticket.common;
-                            let end = if waited { common.info.end(&mut response) } else { start };
-                            let class = common.classify.classify(Ok(&response));
-                            let report = common.info.load_report(&response);
-                            ticket.finish(&class, end, report);
-                            Ok(response)
-                        }
-                        Err(error) => {
-                            let end = if waited { Clock::now() } else { start };
-                            let class = ticket.common.classify.classify(Err(&error));
-                            let error = ticket.common.reject.pass(error);
-                            ticket.finish(&class, end, None);
-                            Err(error)
-                        }
-                    });
+                    let outcome = ended(outcome, ticket);
+                    state.set(State::Over);
+                    return Poll::Ready(outcome);
                 }
                 // Waiting -> Called, when a stack is ready; Over, when there is none in time
-                StateProj::Waiting => {
-                    let Some(wait) = this.wait else { return Poll::Pending };
-                    let outcome = ready!(wait.poll(cx));
-                    let Some(wait) = this.wait.take() else { return Poll::Pending };
-                    let reject = &wait.common().reject;
-                    let answer = match outcome {
+                StateProj::Waiting { wait } => {
+                    let outcome = match ready!(wait.poll(cx)) {
                         Outcome::Go { mut stack, request, ticket } => {
                             // Other stacks are not waited for any more.
-                            drop(wait);
+                            state.set(State::Over);
                             let future = stack.call(request);
-                            *this.ticket = Some(ticket);
-                            this.state.set(State::Called { future });
+                            state.set(State::Called { future, ticket });
                             continue;
                         }
-                        Outcome::Refused(error) => reject.reject(error),
-                        Outcome::Failed(error) => Err(reject.pass(error)),
+                        Outcome::Refused(error) => wait.common().reject.reject(error),
+                        Outcome::Failed(error) => Err(wait.common().reject.pass(error)),
                     };
-                    this.state.set(State::Over);
-                    return Poll::Ready(answer);
+                    state.set(State::Over);
+                    return Poll::Ready(outcome);
                 }
                 StateProj::Over => return Poll::Pending,
             }
+        }
+    }
+}
+
+/// What an outcome says of the endpoint.
+#[inline]
+fn ended<S, Req, P, C, I, R>(
+    outcome: Result<S::Response, S::Error>,
+    ticket: &mut Ticket<S, P, C, I, R>,
+) -> Result<S::Response, R::Error>
+where
+    S: Service<Req>,
+    P: Pick,
+    C: Classify<S::Response, S::Error>,
+    I: CallInfo<Req, S::Response>,
+    R: OnReject<S::Response, S::Error>,
+{
+    // What is answered at the first poll took no time.
+    let waited = std::mem::take(&mut ticket.waits);
+    let (common, start) = (&*ticket.common, ticket.start);
+    match outcome {
+        Ok(mut response) => {
+            let end = if waited { common.fleet.bell.nanos(common.info.end(&mut response)) } else { start };
+            let class = common.classify.classify(Ok(&response));
+            ticket.ended(&class, end);
+            if let Some(report) = common.info.load_report(&response) {
+                ticket.reported(report, end);
+            }
+            Ok(response)
+        }
+        Err(error) => {
+            let end = if waited { common.fleet.bell.nanos(Clock::now()) } else { start };
+            ticket.ended(&common.classify.classify(Err(&error)), end);
+            Err(common.reject.pass(error))
         }
     }
 }
@@ -146,7 +155,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Waiting => "waiting",
+            State::Waiting { .. } => "waiting",
             State::Called { .. } => "called",
             State::Over => "over",
         };

@@ -72,7 +72,7 @@ impl BalanceHandle {
 
 impl<S: Send, P: Pick> Inspect for Fleet<S, P> {
     fn endpoints(&self) -> Vec<EndpointView> {
-        self.tend();
+        self.tend_if_rung();
         let now = self.tick(Clock::now());
         let roster = self.roster();
         let view = |member: &crate::fleet::Member<S>| {
@@ -93,7 +93,7 @@ impl<S: Send, P: Pick> Inspect for Fleet<S, P> {
     }
 
     fn counts(&self) -> Counts {
-        self.tend();
+        self.tend_if_rung();
         Fleet::counts(self)
     }
 

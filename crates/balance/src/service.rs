@@ -4,7 +4,6 @@ use crate::{
     BalanceHandle, PowerOfTwo, ResponseFuture,
     common::Common,
     fleet::{News, Snapshot},
-    gauge::Key,
     pick::Pick,
     stacks::Stacks,
     ticket::Ticket,
@@ -78,6 +77,12 @@ impl<S: Clone, Req, P: Pick, C, I, R> Balance<S, Req, P, C, I, R> {
     }
 }
 
+/// Where a call goes. (The request is looked at by reference until it is known: it is large, and each move is a copy.)
+struct Way<S, P: Pick, C, I, R> {
+    index: usize,
+    ticket: Ticket<S, P, C, I, R>,
+}
+
 impl<S, Req, P, C, I, R> Balance<S, Req, P, C, I, R>
 where
     S: Service<Req> + Clone,
@@ -85,78 +90,73 @@ where
     C: Classify<S::Response, S::Error>,
     I: CallInfo<Req, S::Response>,
 {
-    #[inline]
-    fn begin(
-        &mut self,
-        index: usize,
-        request: Req,
-        start: Instant,
-        probe: bool,
-    ) -> ResponseFuture<S, Req, P, C, I, R> {
-        let Self { common, snapshot, stacks, .. } = self;
-        let hot = &snapshot.hots[index];
-        let key = hot.key();
-        if !common.fleet.arena.at(hot.slot).enter(hot.generation) {
-            return self.wait(request, start);
-        }
-        let mut ticket = Ticket { common: common.lend(), key, start, probe, waits: false };
-        context::pick(hot.id);
-        let place = stacks.of(key, snapshot.hots.len(), || snapshot.stacks[index].fresh());
-        let found = match place {
-            Some(kept) => {
-                kept.with(|stack| match stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Ready(Ok(())) => Ok(stack.call(request)),
-                    Poll::Ready(Err(error)) => Err((request, Some(error))),
-                    Poll::Pending => Err((request, None)),
-                })
-            }
-            // It was filled just now.
-            None => return self.wait(request, start),
+    /// An endpoint that is ready.
+    #[inline(always)]
+    fn find(&mut self, request: &Req, start: Instant, nanos: u64) -> Option<Way<S, P, C, I, R>> {
+        let fleet = &*self.common.fleet;
+        let probe = match fleet.bell.is_due(nanos) {
+            true => self.tend(request, start),
+            false => None,
         };
-        match found {
-            Ok(future) => ResponseFuture::called(future, ticket),
-            Err((request, error)) => {
-                ticket.waits = false;
-                // What was polled is not in the table any more: it may be ready for one call, or for none.
-                let found = match (error, place.take()) {
-                    (Some(error), _) => Err(error),
-                    (None, Some(kept)) => Ok(kept.into_stack()),
-                    (None, None) => return self.wait(request, start),
-                };
-                let id = hot.id;
-                let wait = Wait::new(self.common.lend(), request, start).with(id, ticket, found);
-                ResponseFuture::waiting(wait)
-            }
+        if self.common.fleet.live.version() != self.version {
+            self.refresh();
         }
-    }
-
-    #[cold]
-    fn wait(&self, request: Req, start: Instant) -> ResponseFuture<S, Req, P, C, I, R> {
-        ResponseFuture::waiting(Wait::new(self.common.lend(), request, start))
-    }
-
-    /// An endpoint that is out wants this call, to find out whether it has recovered.
-    #[cold]
-    fn probe(&mut self, key: Key, request: Req, start: Instant) -> ResponseFuture<S, Req, P, C, I, R> {
-        let tried = self.common.info.context(&request).map_or(&[][..], towpath_core::Context::tried);
-        let (hots, nanos) = (&self.snapshot.hots, self.common.fleet.bell.nanos(start));
-        let found = hots.iter().position(|hot| hot.key() == key && !tried.contains(&hot.id));
-        match found.filter(|index| self.common.suits(&self.snapshot, &request, nanos, *index)) {
-            Some(index) => self.begin(index, request, start, true),
-            None => {
-                self.common.fleet.tell([News::Probed(key)]);
-                self.choose(request, start)
-            }
+        let index = match probe {
+            Some(index) => index,
+            None => self.common.choose(&self.snapshot, request, nanos, &[])?,
+        };
+        let key = *self.snapshot.keys.get(index)?;
+        let gauge = self.common.fleet.arena.at(key.slot);
+        if !gauge.enter(key.generation) {
+            return None;
         }
+        context::pick(gauge.id());
+        let common = self.common.lend();
+        Some(Way {
+            index,
+            ticket: Ticket { common, start: nanos, key, probe: probe.is_some(), waits: false },
+        })
     }
 
-    #[inline]
-    fn choose(&mut self, request: Req, start: Instant) -> ResponseFuture<S, Req, P, C, I, R> {
+    /// Something is due. An endpoint that is out may want this call, to find out whether it has recovered.
+    #[cold]
+    fn tend(&mut self, request: &Req, start: Instant) -> Option<usize> {
+        let key = self.common.tend(start)?;
+        self.refresh();
+        let tried = self.common.info.context(request).map_or(&[][..], towpath_core::Context::tried);
+        let is_tried = tried.contains(&self.common.fleet.arena.at(key.slot).id());
+        let index = self.snapshot.keys.iter().position(|other| *other == key).filter(|_| !is_tried);
         let nanos = self.common.fleet.bell.nanos(start);
-        match self.common.choose(&self.snapshot, &request, nanos, &[]) {
-            Some(index) => self.begin(index, request, start, false),
-            None => self.wait(request, start),
+        let index = index.filter(|index| self.common.suits(&self.snapshot, request, nanos, *index));
+        if index.is_none() {
+            self.common.fleet.tell([News::Probed(key)]);
         }
+        index
+    }
+
+    /// No endpoint is ready.
+    #[cold]
+    fn wait(&self, request: Req, nanos: u64) -> ResponseFuture<S, Req, P, C, I, R> {
+        ResponseFuture::waiting(Wait::new(self.common.lend(), request, nanos))
+    }
+
+    /// A stack is not ready, or has failed. It goes from the table: what was polled may be ready for one call, or for none.
+    #[cold]
+    fn not_ready(
+        &mut self,
+        request: Req,
+        ticket: Ticket<S, P, C, I, R>,
+        failed: Option<S::Error>,
+    ) -> ResponseFuture<S, Req, P, C, I, R> {
+        let kept = self.stacks.take(ticket.key);
+        let found = match (failed, kept) {
+            (Some(error), _) => Err(error),
+            (None, Some(stack)) => Ok(stack),
+            // It was there just now.
+            (None, None) => return self.wait(request, ticket.start),
+        };
+        let wait = Wait::new(self.common.lend(), request, ticket.start);
+        ResponseFuture::waiting(wait.with(ticket, found))
     }
 }
 
@@ -179,17 +179,25 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let fleet = &*self.common.fleet;
         let start = self.common.info.start(&mut request);
-        let due = fleet.bell.is_due(fleet.bell.nanos(start));
-        let probe = if due { self.common.tend(start) } else { None };
-        if self.common.fleet.live.version() != self.version {
-            self.refresh();
-        }
-        match probe {
-            Some(key) => self.probe(key, request, start),
-            None => self.choose(request, start),
-        }
+        let nanos = self.common.fleet.bell.nanos(start);
+        let Some(Way { index, ticket }) = self.find(&request, start, nanos) else {
+            return self.wait(request, nanos);
+        };
+        let Self { snapshot, stacks, .. } = self;
+        let kept = stacks.of(ticket.key, snapshot.keys.len(), || snapshot.stacks[index].fresh());
+        // If it panics, it stays as it is: in use, and not to be used again.
+        kept.in_use = true;
+        let failed = match kept.stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                let called = ResponseFuture::called(kept.stack.call(request), ticket);
+                kept.in_use = false;
+                return called;
+            }
+            Poll::Ready(Err(error)) => Some(error),
+            Poll::Pending => None,
+        };
+        self.not_ready(request, ticket, failed)
     }
 }
 

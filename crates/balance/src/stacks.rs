@@ -13,9 +13,9 @@ pub(crate) struct Stacks<S> {
 /// A stack that is kept.
 pub(crate) struct Kept<S> {
     key: Key,
-    /// It is in use. If it is found so, its use has ended in a panic.
-    in_use: bool,
-    stack: S,
+    /// If it is found so, its use has ended in a panic, and it is made anew.
+    pub(crate) in_use: bool,
+    pub(crate) stack: S,
 }
 
 /// So many are kept at most: who calls more endpoints clones a stack now and then.
@@ -28,36 +28,48 @@ impl<S> Stacks<S> {
 
     /// The place of an endpoint's stack, which is made if it is not there. There are `endpoints` of them.
     #[inline]
-    pub(crate) fn of(
-        &mut self,
-        key: Key,
-        endpoints: usize,
-        make: impl FnOnce() -> S,
-    ) -> &mut Option<Kept<S>> {
-        if self.table.is_empty() {
-            if self.first.as_ref().is_some_and(|kept| kept.key != key) {
-                self.grow(endpoints);
-                return self.of(key, endpoints, make);
-            }
-            return Self::fill(&mut self.first, key, make);
+    pub(crate) fn of(&mut self, key: Key, endpoints: usize, make: impl FnOnce() -> S) -> &mut Kept<S> {
+        if !self.get(key).is_some_and(|kept| kept.key == key && !kept.in_use) {
+            return self.fill(key, endpoints, make);
         }
-        let place = key.slot as usize & (self.table.len() - 1);
-        if self.table[place].as_ref().is_some_and(|kept| kept.key != key)
-            && self.table.len() < endpoints.min(MOST)
-        {
-            self.grow(endpoints);
+        let place = match self.table.len() {
+            0 => &mut self.first,
+            len => &mut self.table[key.slot as usize & (len - 1)],
+        };
+        match place {
+            Some(kept) => kept,
+            // It was there just now.
+            place => place.insert(Kept { key, in_use: false, stack: make() }),
         }
-        let place = key.slot as usize & (self.table.len() - 1);
-        Self::fill(&mut self.table[place], key, make)
     }
 
     #[inline]
-    fn fill(place: &mut Option<Kept<S>>, key: Key, make: impl FnOnce() -> S) -> &mut Option<Kept<S>> {
-        match place {
-            Some(kept) if kept.key == key && !kept.in_use => {}
-            _ => *place = Some(Kept { key, in_use: false, stack: make() }),
+    fn get(&self, key: Key) -> Option<&Kept<S>> {
+        match self.table.len() {
+            0 => self.first.as_ref(),
+            len => self.table[key.slot as usize & (len - 1)].as_ref(),
         }
-        place
+    }
+
+    #[cold]
+    fn fill(&mut self, key: Key, endpoints: usize, make: impl FnOnce() -> S) -> &mut Kept<S> {
+        if self.get(key).is_some_and(|kept| kept.key != key) && self.table.len() < endpoints.min(MOST) {
+            self.grow(endpoints);
+        }
+        let place = match self.table.len() {
+            0 => &mut self.first,
+            len => &mut self.table[key.slot as usize & (len - 1)],
+        };
+        place.insert(Kept { key, in_use: false, stack: make() })
+    }
+
+    /// Takes an endpoint's stack out.
+    pub(crate) fn take(&mut self, key: Key) -> Option<S> {
+        let place = match self.table.len() {
+            0 => &mut self.first,
+            len => &mut self.table[key.slot as usize & (len - 1)],
+        };
+        place.take_if(|kept| kept.key == key).map(|kept| kept.stack)
     }
 
     /// Makes room for as many as there are endpoints.
@@ -83,32 +95,16 @@ impl<S> Stacks<S> {
     }
 }
 
-impl<S> Kept<S> {
-    /// Uses it. If that panics, it is not used again.
-    #[inline]
-    pub(crate) fn with<T>(&mut self, f: impl FnOnce(&mut S) -> T) -> T {
-        self.in_use = true;
-        let outcome = f(&mut self.stack);
-        self.in_use = false;
-        outcome
-    }
-
-    pub(crate) fn into_stack(self) -> S {
-        self.stack
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     fn key(slot: u32, generation: u16) -> Key {
         Key { slot, generation }
     }
 
     fn take(stacks: &mut Stacks<u32>, key: Key, made: u32) -> u32 {
-        stacks.of(key, 100, || made).as_mut().unwrap().with(|stack| *stack)
+        stacks.of(key, 100, || made).stack
     }
 
     #[test]
@@ -139,13 +135,17 @@ mod tests {
     #[test]
     fn one_that_panicked_is_made_anew() {
         let mut stacks = Stacks::new();
+        stacks.of(key(1, 0), 1, || 1).in_use = true;
+        assert_eq!(take(&mut stacks, key(1, 0), 2), 2);
+    }
+
+    #[test]
+    fn one_that_was_taken_is_made_anew() {
+        let mut stacks = Stacks::new();
         take(&mut stacks, key(1, 0), 1);
-        let panics = |_: &mut u32| std::panic::resume_unwind(Box::new("on purpose"));
-        let outcome = catch_unwind(AssertUnwindSafe(|| -> () {
-            stacks.of(key(1, 0), 1, || 2).as_mut().unwrap().with(panics)
-        }));
-        assert!(outcome.is_err());
-        assert_eq!(take(&mut stacks, key(1, 0), 3), 3);
+        assert_eq!((stacks.take(key(1, 1)), stacks.take(key(1, 0))), (None, Some(1)));
+        assert_eq!([take(&mut stacks, key(1, 0), 2), take(&mut stacks, key(2, 0), 3)], [2, 3]);
+        assert_eq!((stacks.take(key(2, 0)), stacks.take(key(2, 0))), (Some(3), None));
     }
 
     #[test]

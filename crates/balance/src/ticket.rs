@@ -2,18 +2,18 @@
 
 use crate::{
     common::Common,
-    fleet::News,
+    fleet::{News, tick},
     gauge::{Gauge, Key},
     pick::Pick,
 };
-use tokio::time::Instant;
 use towpath_core::{Class, Clock, LoadReport, Loan, Verdict};
 
 /// A call to one endpoint, counted there until this is dropped.
 pub(crate) struct Ticket<S, P: Pick, C, I, R> {
     pub(crate) common: Loan<Common<S, P, C, I, R>>,
+    /// When the call began, in the fleet's nanoseconds.
+    pub(crate) start: u64,
     pub(crate) key: Key,
-    pub(crate) start: Instant,
     /// It finds out whether an endpoint that is out has recovered.
     pub(crate) probe: bool,
     /// The call was made, and not answered at once.
@@ -21,43 +21,43 @@ pub(crate) struct Ticket<S, P: Pick, C, I, R> {
 }
 
 impl<S, P: Pick, C, I, R> Ticket<S, P, C, I, R> {
+    #[inline]
     fn gauge(&self) -> &Gauge {
         self.common.fleet.arena.at(self.key.slot)
     }
 
-    /// The call ended.
+    /// The call ended at that moment of the fleet's time. It is counted until this is dropped.
     #[inline]
-    pub(crate) fn finish(mut self, class: &Class, end: Instant, report: Option<LoadReport>) {
-        self.waits = false;
+    pub(crate) fn ended(&self, class: &Class, end: u64) {
+        if !matches!(class.verdict, Verdict::Success | Verdict::Answer) {
+            return self.not_well(class, end);
+        }
         let fleet = &*self.common.fleet;
-        let now = fleet.tick(end);
+        let (now, nanos, per_tick) = (tick(end), nanos(self.start, end), fleet.per_tick());
         let gauge = self.gauge();
-        let nanos = end.saturating_duration_since(self.start).as_nanos().max(1) as f32;
-        let per_tick = fleet.per_tick();
-        match class.verdict {
-            Verdict::Success | Verdict::Answer => {
-                gauge.ended(false, now, per_tick);
-                gauge.took(nanos, now, per_tick);
-                fleet.took(nanos, now, per_tick);
-            }
-            Verdict::Failure => self.failed(class, nanos, end),
-            // A limit off the wire: too much for it just now.
-            Verdict::Nothing if class.soft && class.useful => self.failed(class, nanos, end),
-            // Says nothing of the endpoint, it may be not even that it was asked.
-            Verdict::Caller | Verdict::Nothing => {}
-        }
-        if let Some(report) = report {
-            gauge.reported(report.in_flight, now);
-        }
+        gauge.ended(false, now, per_tick);
+        gauge.took(nanos, now, per_tick);
+        fleet.took(nanos, now, per_tick);
     }
 
+    /// The endpoint said how busy it is.
+    pub(crate) fn reported(&self, report: LoadReport, now: u64) {
+        self.gauge().reported(report.in_flight, tick(now));
+    }
+
+    /// It failed, or nothing is known.
     #[cold]
-    fn failed(&self, class: &Class, nanos: f32, end: Instant) {
+    fn not_well(&self, class: &Class, end: u64) {
+        // A limit off the wire is one, too: too much for it just now. Of all else nothing is held against it: it may be that
+        // it was not even asked.
+        if class.verdict != Verdict::Failure && !(class.soft && class.useful) {
+            return;
+        }
         let fleet = &*self.common.fleet;
-        let (now, per_tick) = (fleet.tick(end), fleet.per_tick());
+        let (now, per_tick) = (tick(end), fleet.per_tick());
         let gauge = self.gauge();
         gauge.ended(true, now, per_tick);
-        gauge.took_at_least(nanos, now, per_tick);
+        gauge.took_at_least(nanos(self.start, end), now, per_tick);
         if let Some(after) = class.retry_after {
             let after = after.min(fleet.config.get().retry_after_max);
             gauge.asked_for(crate::fleet::ticks(after), now, per_tick);
@@ -68,10 +68,15 @@ impl<S, P: Pick, C, I, R> Ticket<S, P, C, I, R> {
     #[cold]
     fn abandoned(&self) {
         let fleet = &*self.common.fleet;
-        let now = Clock::now();
-        let nanos = now.saturating_duration_since(self.start).as_nanos().max(1) as f32;
-        self.gauge().took_at_least(nanos, fleet.tick(now), fleet.per_tick());
+        let now = fleet.bell.nanos(Clock::now());
+        self.gauge().took_at_least(nanos(self.start, now), tick(now), fleet.per_tick());
     }
+}
+
+/// At least one: nothing is what is not known.
+#[inline]
+fn nanos(start: u64, end: u64) -> f32 {
+    end.saturating_sub(start).max(1) as f32
 }
 
 impl<S, P: Pick, C, I, R> Drop for Ticket<S, P, C, I, R> {

@@ -4,7 +4,7 @@ use crate::{
     BalanceEvent,
     common::Common,
     fleet::{News, Snapshot},
-    gauge::{HOPEFUL, Key, USABLE},
+    gauge::{Gauge, HOPEFUL, Key, USABLE},
     pick::Pick,
     ticket::Ticket,
 };
@@ -19,11 +19,15 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 use tower_service::Service;
-use towpath_core::{CallInfo, Classify, Clock, EndpointId, EndpointStatus, Error, ErrorKind, Loan, context};
+use towpath_core::{
+    CallInfo, Classify, Clock, EndpointId, EndpointStatus, Error, ErrorKind, Loan, Processed, context,
+};
 
 /// So many stacks are waited for at a time; the first one that is ready is called.
 const MOST: usize = 2;
-/// Of so many that have no connection the best is taken.
+/// Of endpoints that take calls so many are looked at, until one is found whose stack is ready.
+const TRIES: u32 = 16;
+/// Of so many that have no connection the best is waited for.
 const LOOKED_AT: usize = 8;
 
 /// A call that waits.
@@ -35,12 +39,15 @@ where
     common: Loan<Common<S, P, C, I, R>>,
     /// Until it goes.
     request: Option<Req>,
-    since: Instant,
+    /// In the fleet's nanoseconds.
+    since: u64,
     deadline: Option<Instant>,
     /// Stacks that are not ready yet.
     candidates: Vec<Candidate<S, P, C, I, R>>,
-    /// Endpoints whose stacks have failed when they were to become ready, and how the last one did.
+    /// Endpoints whose stacks were found not to be ready, or have failed, since something changed last.
     passed: Vec<EndpointId>,
+    tries: u32,
+    /// How the last stack failed that did.
     failed: Option<S::Error>,
     changed: Option<Pin<Box<OwnedNotified>>>,
     timer: Option<Timer>,
@@ -71,6 +78,23 @@ where
     Failed(S::Error),
 }
 
+impl<S, P: Pick, C, I, R> Candidate<S, P, C, I, R> {
+    fn gauge(&self) -> &Gauge {
+        self.ticket.common.fleet.arena.at(self.ticket.key.slot)
+    }
+
+    /// Whether its endpoint takes calls, so that it is worth to be waited for as long as the call may last.
+    fn is_usable(&self) -> bool {
+        self.ticket.probe || self.gauge().flags() & USABLE != 0
+    }
+
+    /// Whether its endpoint will not take this call any more.
+    fn is_over(&self) -> bool {
+        self.gauge().is_over(self.ticket.key.generation)
+            || !(self.is_usable() || self.gauge().flags() & HOPEFUL != 0)
+    }
+}
+
 impl<S, Req, P, C, I, R> Wait<S, Req, P, C, I, R>
 where
     S: Service<Req> + Clone,
@@ -78,7 +102,7 @@ where
     C: Classify<S::Response, S::Error>,
     I: CallInfo<Req, S::Response>,
 {
-    pub(crate) fn new(common: Loan<Common<S, P, C, I, R>>, request: Req, since: Instant) -> Self {
+    pub(crate) fn new(common: Loan<Common<S, P, C, I, R>>, request: Req, since: u64) -> Self {
         let deadline = common.info.context(&request).and_then(towpath_core::Context::deadline);
         common.fleet.bell.wait(true);
         Wait {
@@ -88,19 +112,16 @@ where
             deadline,
             candidates: Vec::new(),
             passed: Vec::new(),
+            tries: 0,
             failed: None,
             changed: None,
             timer: None,
         }
     }
 
-    /// A stack that is not ready yet, or has failed.
-    pub(crate) fn with(
-        mut self,
-        id: EndpointId,
-        ticket: Ticket<S, P, C, I, R>,
-        found: Result<S, S::Error>,
-    ) -> Self {
+    /// With a stack that is not ready yet, or has failed.
+    pub(crate) fn with(mut self, ticket: Ticket<S, P, C, I, R>, found: Result<S, S::Error>) -> Self {
+        let id = self.common.fleet.arena.at(ticket.key.slot).id();
         match found {
             Ok(stack) => self.candidates.push(Candidate { id, stack, ticket }),
             Err(error) => self.fail(id, ticket, error),
@@ -109,8 +130,7 @@ where
     }
 
     fn fail(&mut self, id: EndpointId, ticket: Ticket<S, P, C, I, R>, error: S::Error) {
-        let (class, start) = (self.common.classify.classify(Err(&error)), ticket.start);
-        ticket.finish(&class, start, None);
+        ticket.ended(&self.common.classify.classify(Err(&error)), ticket.start);
         self.passed.push(id);
         self.failed = Some(error);
     }
@@ -129,56 +149,54 @@ where
                 changed
             });
             let now = Clock::now();
-            let fleet = &self.common.fleet;
-            let nanos = fleet.bell.nanos(now);
-            let probe = match fleet.bell.is_due(nanos) {
-                true => self.common.tend(now),
-                false => None,
-            };
+            let nanos = self.common.fleet.bell.nanos(now);
+            let due = self.common.fleet.bell.is_due(nanos);
+            let probe = if due { self.common.tend(now) } else { None };
             let snapshot = self.common.fleet.live.get();
             if let Some(key) = probe {
-                self.probe(&snapshot, key, nanos, now);
+                self.probe(&snapshot, key, nanos);
             }
-            if let Some(Candidate { stack, mut ticket, .. }) = self.poll_candidates(cx) {
+            // What is waited for, then what else there is, until one is ready or there is no other.
+            let ready = loop {
+                match self.poll_candidates(cx) {
+                    None if self.look_further(&snapshot, nanos) => {}
+                    ready => break ready,
+                }
+            };
+            if let Some(Candidate { stack, mut ticket, .. }) = ready {
                 let Some(mut request) = self.request.take() else { return Poll::Pending };
                 // It has waited: those below, and the latency of the endpoint, begin now.
                 if let Some(context) = self.common.info.context_mut(&mut request) {
                     context.set_stamp(None);
                 }
-                ticket.start = self.common.info.start(&mut request);
+                ticket.start = self.common.fleet.bell.nanos(self.common.info.start(&mut request));
                 return Poll::Ready(Outcome::Go { stack, request, ticket });
-            }
-            if self.look_further(&snapshot, nanos, now) {
-                continue;
             }
             if self.candidates.is_empty() {
                 if let Some(error) = self.failed.take() {
                     return Poll::Ready(Outcome::Failed(error));
                 }
-                if snapshot.settled && snapshot.hots.is_empty() {
+                if snapshot.settled && snapshot.keys.is_empty() {
                     return Poll::Ready(Outcome::Refused(self.refusal(now)));
                 }
             }
-            match self.changed.as_mut().map(|changed| changed.as_mut().poll(cx)) {
-                Some(Poll::Pending) => {}
-                _ => {
-                    self.changed = None;
-                    self.passed.clear();
-                    continue;
-                }
+            if let Some(changed) = &mut self.changed
+                && changed.as_mut().poll(cx).is_pending()
+            {
+                return self.poll_timer(cx, now).map(Outcome::Refused);
             }
-            return self.poll_timer(cx, now).map(Outcome::Refused);
+            self.changed = None;
+            self.passed.clear();
+            self.tries = 0;
         }
     }
 
-    /// Polls the stacks; those of endpoints that take no calls any more are dropped.
+    /// Polls the stacks; those of endpoints that take no calls any more are dropped, and of the others those that are too
+    /// many.
     fn poll_candidates(&mut self, cx: &mut Context<'_>) -> Option<Candidate<S, P, C, I, R>> {
         let mut index = 0;
         while let Some(candidate) = self.candidates.get_mut(index) {
-            let Key { slot, generation } = candidate.ticket.key;
-            let gauge = self.common.fleet.arena.at(slot);
-            let stays = candidate.ticket.probe || gauge.flags() & (USABLE | HOPEFUL) != 0;
-            if gauge.is_over(generation) || !stays {
+            if candidate.is_over() {
                 self.candidates.remove(index);
                 continue;
             }
@@ -186,7 +204,7 @@ where
             match candidate.stack.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
                     let ready = self.candidates.remove(index);
-                    if gauge.flags() & HOPEFUL != 0 {
+                    if ready.gauge().flags() & HOPEFUL != 0 {
                         // It says nothing of itself.
                         self.common.fleet.tell([News::Answers(ready.ticket.key)]);
                     }
@@ -199,87 +217,82 @@ where
                 Poll::Pending => index += 1,
             }
         }
+        while self.candidates.len() > MOST {
+            // Those with a connection stay, and of them the first.
+            let worst = self.candidates.iter().position(|candidate| !candidate.is_usable());
+            let worst = self.candidates.remove(worst.unwrap_or(MOST));
+            self.passed.push(worst.id);
+        }
         None
     }
 
-    /// Finds another one to wait for: one that takes calls, or if there is none, one that has no connection.
-    fn look_further(&mut self, snapshot: &Snapshot<S, P::Table>, nanos: u64, now: Instant) -> bool {
-        let arena = &self.common.fleet.arena;
-        let hopeful = |candidate: &Candidate<S, P, C, I, R>| {
-            !candidate.ticket.probe && arena.at(candidate.ticket.key.slot).flags() & USABLE == 0
-        };
-        let worse = self.candidates.iter().position(hopeful);
-        if self.candidates.len() >= MOST && worse.is_none() {
-            return false;
-        }
+    /// Finds another one: one that takes calls, or if there is none, one that has no connection. `false`: there is none
+    /// that is to be polled.
+    fn look_further(&mut self, snapshot: &Snapshot<S, P::Table>, nanos: u64) -> bool {
+        let Some(request) = &self.request else { return false };
         let mut not: Vec<_> = self.passed.clone();
         not.extend(self.candidates.iter().map(|candidate| candidate.id));
-        let Some(request) = &self.request else { return false };
-        let mut found = self.common.choose(snapshot, request, nanos, &not);
-        if found.is_some()
-            && let Some(worse) = worse
+        if self.tries < TRIES
+            && let Some(index) = self.common.choose(snapshot, request, nanos, &not)
         {
-            self.candidates.remove(worse);
+            self.tries += 1;
+            return self.add(snapshot, index, nanos, false);
         }
-        if found.is_none() && self.candidates.len() < MOST && self.candidates.len() == worse.map_or(0, |_| 1)
-        {
-            found = self.hopeful(snapshot, nanos, &not);
+        let hopeless = self.candidates.len() >= MOST || self.candidates.iter().any(Candidate::is_usable);
+        match self.hopeful(snapshot, nanos, &not).filter(|_| !hopeless) {
+            Some(index) => self.add(snapshot, index, nanos, false),
+            None => false,
         }
-        found.is_some_and(|index| self.add(snapshot, index, now, false))
     }
 
     /// Of those that have no connection and that the picker names the one that will be tried next: of several the one with
     /// the fewest calls.
     fn hopeful(&self, snapshot: &Snapshot<S, P::Table>, nanos: u64, not: &[EndpointId]) -> Option<usize> {
         let request = self.request.as_ref()?;
+        let gauge = |index: usize| self.common.fleet.arena.at(snapshot.keys[index].slot);
         let named = (0..LOOKED_AT)
             .map_while(|_| self.common.choose_of(HOPEFUL, snapshot, request, nanos, not))
-            .filter(|index| !not.contains(&snapshot.hots[*index].id));
+            .filter(|index| !not.contains(&gauge(*index).id()));
         named.min_by_key(|index| {
             let next_try = match snapshot.endpoints[*index].state().status() {
                 EndpointStatus::Connecting { next_try } => next_try,
                 _ => None,
             };
-            (next_try, self.common.fleet.arena.at(snapshot.hots[*index].slot).in_flight())
+            (next_try, gauge(*index).in_flight())
         })
     }
 
     /// An endpoint that is out wants a call that finds out whether it has recovered.
-    fn probe(&mut self, snapshot: &Snapshot<S, P::Table>, key: Key, nanos: u64, now: Instant) {
-        let index = snapshot.hots.iter().position(|hot| hot.key() == key);
+    fn probe(&mut self, snapshot: &Snapshot<S, P::Table>, key: Key, nanos: u64) {
+        let index = snapshot.keys.iter().position(|other| *other == key);
         let suits = |index: &usize| {
             let request = self.request.as_ref();
             request.is_some_and(|request| self.common.suits(snapshot, request, nanos, *index))
         };
         let index = index.filter(suits);
-        if !index.is_some_and(|index| self.add(snapshot, index, now, true)) {
+        if !index.is_some_and(|index| self.add(snapshot, index, nanos, true)) {
             self.common.fleet.tell([News::Probed(key)]);
         }
     }
 
     /// Waits for one more. `false`: it is gone.
-    fn add(&mut self, snapshot: &Snapshot<S, P::Table>, index: usize, now: Instant, probe: bool) -> bool {
-        let hot = &snapshot.hots[index];
-        let gauge = self.common.fleet.arena.at(hot.slot);
-        if !gauge.enter(hot.generation) {
+    fn add(&mut self, snapshot: &Snapshot<S, P::Table>, index: usize, nanos: u64, probe: bool) -> bool {
+        let key = snapshot.keys[index];
+        let gauge = self.common.fleet.arena.at(key.slot);
+        if !gauge.enter(key.generation) {
             return false;
         }
-        let common = self.common.clone();
-        let ticket = Ticket { common, key: hot.key(), start: now, probe, waits: false };
-        context::pick(hot.id);
-        self.candidates.push(Candidate { id: hot.id, stack: snapshot.stacks[index].fresh(), ticket });
+        let ticket = Ticket { common: self.common.clone(), start: nanos, key, probe, waits: false };
+        let (id, stack) = (gauge.id(), snapshot.stacks[index].fresh());
+        self.candidates.push(Candidate { id, stack, ticket });
         true
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Error> {
         // While a stack is waited for whose endpoint takes calls, only the deadline counts.
-        let arena = &self.common.fleet.arena;
-        let usable = |candidate: &Candidate<S, P, C, I, R>| {
-            candidate.ticket.probe || arena.at(candidate.ticket.key.slot).flags() & USABLE != 0
-        };
-        let patience = match self.candidates.iter().any(usable) {
+        let patience = match self.candidates.iter().any(Candidate::is_usable) {
             true => None,
-            false => Some(self.since + self.common.fleet.config.get().wait),
+            false => Some(self.common.fleet.bell.instant(self.since) + self.common.fleet.config.get().wait),
         };
         let Some(at) = patience.into_iter().chain(self.deadline).min() else { return Poll::Pending };
         if at <= now {
@@ -296,7 +309,7 @@ where
     /// What the caller is told.
     fn refusal(&self, now: Instant) -> Error {
         let fleet = &self.common.fleet;
-        let waited = now.saturating_duration_since(self.since);
+        let waited = now.saturating_duration_since(fleet.bell.instant(self.since));
         let (counts, settled, next) = {
             let roster = fleet.roster();
             (roster.counts(), roster.is_settled(), roster.next_probe())
@@ -311,9 +324,7 @@ where
         };
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             let detail = format!("no endpoint was ready in time: {detail}");
-            return Error::new(ErrorKind::DeadlineExceeded)
-                .because(detail)
-                .with_processed(towpath_core::Processed::No);
+            return Error::new(ErrorKind::DeadlineExceeded).because(detail).with_processed(Processed::No);
         }
         fleet.observe(&BalanceEvent::NoEndpoint(counts));
         let after = next.map(|next| next.saturating_duration_since(now));

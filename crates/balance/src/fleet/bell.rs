@@ -9,6 +9,7 @@ use std::sync::{
         fence,
     },
 };
+use std::time::Duration;
 use tokio::{sync::Notify, time::Instant};
 
 /// When the fleet is to be tended again, and who waits for something to change. States of endpoints ring it, from
@@ -24,6 +25,8 @@ pub(crate) struct Bell {
     waiting: AtomicUsize,
     /// The driver.
     driver: Notify,
+    /// Until then every call finds something to do.
+    awake: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -39,6 +42,7 @@ impl Bell {
             changed: Arc::default(),
             waiting: AtomicUsize::new(0),
             driver: Notify::new(),
+            awake: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -47,6 +51,10 @@ impl Bell {
     pub(crate) fn nanos(&self, time: Instant) -> u64 {
         // 584 years fit.
         time.saturating_duration_since(self.base).as_nanos() as u64
+    }
+
+    pub(crate) fn instant(&self, nanos: u64) -> Instant {
+        self.base + Duration::from_nanos(nanos)
     }
 
     #[inline]
@@ -85,7 +93,10 @@ impl Bell {
 
     /// A round has ended; the next one is due then, unless somebody has rung meanwhile.
     pub(crate) fn end(&self, next: Option<u64>) {
-        let next = next.map_or(NEVER, |next| next.max(1));
+        let next = match self.awake.load(Relaxed) {
+            true => next.map_or(NEVER, |next| next.max(1)),
+            false => 1,
+        };
         let _ = self.due.compare_exchange(NEVER, next, AcqRel, Relaxed);
     }
 
@@ -109,6 +120,11 @@ impl Bell {
 
     pub(crate) fn driver(&self) -> &Notify {
         &self.driver
+    }
+
+    /// The first use is over.
+    pub(crate) fn wake(&self) {
+        self.awake.store(true, Relaxed);
     }
 
     /// The last service is gone.

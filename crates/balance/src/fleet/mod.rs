@@ -97,8 +97,8 @@ impl<S, P: Pick> Fleet<S, P> {
         driven: bool,
     ) -> Self {
         let (table, tuning) = (picker.table(&[]), tuning(&config.get()));
-        let (hots, endpoints, stacks) = (Box::default(), Box::default(), Box::default());
-        let snapshot = Snapshot { hots, endpoints, stacks, table, tuning, settled: false };
+        let (keys, endpoints, stacks) = (Box::default(), Box::default(), Box::default());
+        let snapshot = Snapshot { keys, endpoints, stacks, table, tuning, settled: false };
         Fleet {
             arena: Arena::new(),
             live: Live::new(snapshot),
@@ -168,6 +168,13 @@ impl<S, P: Pick> Fleet<S, P> {
         self.roster().counts()
     }
 
+    /// Does what is due, if somebody has rung.
+    pub(crate) fn tend_if_rung(&self) {
+        if self.bell.has_rung() {
+            self.tend();
+        }
+    }
+
     /// Does what is due.
     #[cold]
     pub(crate) fn tend(&self) {
@@ -206,6 +213,7 @@ impl<S, P: Pick> Fleet<S, P> {
     fn round(&self) {
         let touched = self.bell.begin();
         let news = std::mem::take(&mut *lock(&self.news));
+        let changes = !touched.is_empty() || !news.is_empty();
         let now = Clock::now();
         let tick = self.tick(now);
         let config = self.config.get();
@@ -244,7 +252,8 @@ impl<S, P: Pick> Fleet<S, P> {
             let ripe = roster.ripen(&self.arena, ticks(config.slow_start), tick);
             let ripe = ripe.map(|ticks| self.bell.nanos(now) + (u64::from(ticks) << TICK));
             let probe = roster.next_probe().map(|at| self.bell.nanos(at));
-            let look = roster.next_look().filter(|_| !self.driven).map(|at| self.bell.nanos(at));
+            let look = if self.driven { None } else { roster.next_look(now) };
+            let look = look.map(|at| self.bell.nanos(at));
             let next = ripe.into_iter().chain(probe).chain(look).min();
             (std::mem::take(&mut roster.orders), std::mem::take(&mut roster.events), next)
         };
@@ -260,7 +269,9 @@ impl<S, P: Pick> Fleet<S, P> {
             self.observe(event);
         }
         self.bell.end(next);
-        self.bell.tell();
+        if changes {
+            self.bell.tell();
+        }
     }
 
     /// Takes in one of the news. Says whether picks are to see it.
@@ -332,11 +343,11 @@ impl<S, P: Pick> Fleet<S, P> {
     }
 
     /// What picks may be told, whatever the call is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn base<'a>(&'a self, snapshot: &'a Snapshot<S, P::Table>, now: Tick) -> Base<'a> {
         Base {
             arena: &self.arena,
-            hots: &snapshot.hots,
+            keys: &snapshot.keys,
             endpoints: &snapshot.endpoints,
             takes: USABLE,
             tuning: &snapshot.tuning,
@@ -351,18 +362,18 @@ impl<S, P: Pick> Fleet<S, P> {
 
     /// Shows the roster to the picks.
     fn publish(&self, config: &BalanceConfig) {
-        let (hots, endpoints, stacks, settled) = {
+        let (keys, endpoints, stacks, settled) = {
             let roster = self.roster();
             let endpoints: Box<[_]> = roster.members().iter().map(|member| member.endpoint.clone()).collect();
             let stacks = roster.members().iter().map(|member| member.stack.clone()).collect();
-            (roster.hots(), endpoints, stacks, roster.is_settled())
+            (roster.keys(&self.arena), endpoints, stacks, roster.is_settled())
         };
         let seen: Vec<&Endpoint> = endpoints.iter().map(|endpoint| &**endpoint).collect();
         let table = self.picker.table(&seen);
         drop(seen);
         let tuning = tuning(config);
         self.usual.1.store(tuning.per_tick.to_bits(), Relaxed);
-        self.live.set(Snapshot { hots, endpoints, stacks, table, tuning, settled });
+        self.live.set(Snapshot { keys, endpoints, stacks, table, tuning, settled });
         self.refresh();
     }
 }

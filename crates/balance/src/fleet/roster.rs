@@ -4,7 +4,6 @@ use super::{quota::Able, snapshot::Spare};
 use crate::{
     BalanceConfig, BalanceEvent, Counts,
     gauge::{Arena, GONE, HOPEFUL, Key, RAMPING, USABLE, WELL, pace::Tick},
-    pick::Hot,
 };
 use std::{collections::HashMap, sync::Arc};
 use tokio::time::Instant;
@@ -225,9 +224,10 @@ impl<S> Roster<S> {
         found
     }
 
-    /// When it is time to look at one of them.
-    pub(crate) fn next_look(&self) -> Option<Instant> {
-        self.members.iter().filter(|member| member.is_silent()).filter_map(|member| member.look.next).min()
+    /// When it is time to look at one of them; at once, if it was not looked at yet.
+    pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
+        let silent = self.members.iter().filter(|member| member.is_silent());
+        silent.map(|member| member.look.next.unwrap_or(now)).min()
     }
 
     /// What is known of all, after a change that is everybody's.
@@ -409,15 +409,14 @@ impl<S> Roster<S> {
         self.asking.iter().filter_map(|key| self.get(*key)?.probe_at()).min()
     }
 
-    pub(crate) fn hots(&self) -> Box<[Hot]> {
-        let all_idle = self.heavy == 0;
-        let hot = |member: &Member<S>| Hot {
-            id: member.endpoint.id(),
-            slot: member.key.slot,
-            generation: member.key.generation,
-            weight: if all_idle { 1.0 } else { member.endpoint.weight() as f32 },
+    /// Writes down what picks have to know of each. If none has a weight, all have the same.
+    pub(crate) fn keys(&self, arena: &Arena) -> Box<[Key]> {
+        let key = |member: &Member<S>| {
+            let weight = if self.heavy == 0 { 1.0 } else { member.endpoint.weight() as f32 };
+            arena.at(member.key.slot).assign(member.endpoint.id(), weight);
+            member.key
         };
-        self.members.iter().map(hot).collect()
+        self.members.iter().map(key).collect()
     }
 }
 

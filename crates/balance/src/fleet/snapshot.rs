@@ -1,13 +1,13 @@
 //! The endpoints as they are at one moment: what a pick reads.
 
-use crate::pick::{Hot, Tuning};
+use crate::{gauge::Key, pick::Tuning};
 use std::sync::{Arc, Mutex, PoisonError};
 use towpath_core::Endpoint;
 
 /// The endpoints as they are at one moment. Replaced whole when there is another set.
 pub(crate) struct Snapshot<S, T> {
     /// In the same order as the two below.
-    pub(crate) hots: Box<[Hot]>,
+    pub(crate) keys: Box<[Key]>,
     pub(crate) endpoints: Box<[Arc<Endpoint>]>,
     pub(crate) stacks: Box<[Arc<Spare<S>>]>,
     pub(crate) table: T,

@@ -10,7 +10,7 @@ const FIRST: u32 = 64;
 const BLOCKS: usize = 26;
 
 /// Which gauge, and in which of its lives. One that was given back is given to another endpoint in its next life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) slot: u32,
     pub(crate) generation: u16,

@@ -12,6 +12,7 @@ use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+use towpath_core::EndpointId;
 
 /// It takes calls.
 pub(crate) const USABLE: u32 = 1;
@@ -24,11 +25,15 @@ pub(crate) const GONE: u32 = 4;
 /// It takes calls, and nothing speaks against it.
 pub(crate) const WELL: u32 = 16;
 
-/// What is measured of one endpoint. Two cache lines: processors fetch them in pairs.
-#[repr(align(128))]
+/// What is measured of one endpoint, and what else a pick has to know of it: one cache line, so that a pick among very
+/// many touches no more than two that are cold.
+#[repr(align(64))]
 pub(crate) struct Gauge {
     pub(crate) flight: Flight,
-    /// Written by who tends the fleet only.
+    /// The endpoint's. As the rest up to `risen` it is written by who tends the fleet only.
+    id: AtomicU64,
+    /// The bits of an `f32`.
+    weight: AtomicU32,
     flags: AtomicU32,
     /// When its share began to grow.
     risen: AtomicU32,
@@ -44,6 +49,8 @@ impl Gauge {
     pub(crate) fn new() -> Self {
         Gauge {
             flight: Flight::new(),
+            id: AtomicU64::new(0),
+            weight: AtomicU32::new(0),
             flags: AtomicU32::new(0),
             risen: AtomicU32::new(0),
             latency: AtomicU64::new(0),
@@ -51,6 +58,22 @@ impl Gauge {
             report: AtomicU64::new(0),
             wraps: AtomicU32::new(0),
         }
+    }
+
+    /// It is this endpoint's from now on.
+    pub(crate) fn assign(&self, id: EndpointId, weight: f32) {
+        self.id.store(id.0, Relaxed);
+        self.weight.store(weight.to_bits(), Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> EndpointId {
+        EndpointId(self.id.load(Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn weight(&self) -> f32 {
+        f32::from_bits(self.weight.load(Relaxed))
     }
 
     /// As new, but for its generation. Nobody else uses it.
@@ -132,7 +155,8 @@ impl Gauge {
     #[inline]
     pub(crate) fn ended(&self, failed: bool, now: Tick, per_tick: f32) {
         if failed || self.failures.load(Relaxed) != 0 {
-            let (_, before) = pace::unpack(self.latency.load(Relaxed));
+            let latency = self.latency.load(Relaxed);
+            let before = (latency != 0).then(|| pace::unpack(latency).1);
             update(&self.failures, |word| pace::observe_end(word, failed, before, now, per_tick));
         }
     }
@@ -146,6 +170,12 @@ impl Gauge {
     /// It has so many calls in work, it says.
     pub(crate) fn reported(&self, in_flight: u32, now: Tick) {
         self.report.store(u64::from(in_flight) << 32 | u64::from(now), Relaxed);
+    }
+
+    /// Whether nothing failed there, and it reported nothing.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.failures.load(Relaxed) | self.report.load(Relaxed) == 0
     }
 
     /// What it reported last: calls in work, and how long ago. `None`: it does not report.

@@ -14,6 +14,8 @@ pub(crate) type Tick = u32;
 
 /// What one failure counts at least, whatever the time constant: the 64th part.
 const LEAST_WEIGHT: f32 = 1.0 / 64.0;
+/// What the first call of all counts, if it is a failure.
+const FIRST_WEIGHT: f32 = 1.0 / 8.0;
 /// A smaller share of failures is none.
 const NEGLIGIBLE: f32 = 1.0 / 4096.0;
 
@@ -83,17 +85,26 @@ pub(crate) fn observe_usual(word: u64, nanos: f32, now: Tick, per_tick: f32) -> 
     }
 }
 
-/// A call ended well or badly, the one before at `before`. `None`: nothing changes.
+/// A call ended well or badly, the last good one at `before`. `None`: nothing changes.
 ///
 /// The weight of a call is what the time since the call before says, and a 64th at least: at low rates one failure
 /// counts for much, at high rates a few among many count for little.
-pub(crate) fn observe_end(word: u64, failed: bool, before: Tick, now: Tick, per_tick: f32) -> Option<u64> {
+pub(crate) fn observe_end(
+    word: u64,
+    failed: bool,
+    before: Option<Tick>,
+    now: Tick,
+    per_tick: f32,
+) -> Option<u64> {
     if word == 0 && !failed {
         return None;
     }
     let (value, at) = unpack(word);
-    let ticks = if word == 0 { since(before, now) } else { since(before, now).min(since(at, now)) };
-    let weight = LEAST_WEIGHT.max(1.0 - fade(ticks as f32 * per_tick));
+    let last = (word != 0).then_some(at).into_iter().chain(before).map(|at| since(at, now)).min();
+    let weight = match last {
+        Some(ticks) => LEAST_WEIGHT.max(1.0 - fade(ticks as f32 * per_tick)),
+        None => FIRST_WEIGHT,
+    };
     if failed {
         return Some(pack(value.max(value + (1.0 - value) * weight), now));
     }
@@ -147,25 +158,27 @@ mod tests {
     #[test]
     fn failures_count_by_rate_and_are_forgotten() {
         // One among many.
-        let one = observe_end(0, true, 1_000, 1_000, PER_TICK).unwrap();
+        let one = observe_end(0, true, Some(1_000), 1_000, PER_TICK).unwrap();
         assert_eq!(unpack(one).0, 1.0 / 64.0);
         // One of one in a minute.
-        let rare = observe_end(0, true, 0, 60_000, PER_TICK).unwrap();
+        let rare = observe_end(0, true, Some(0), 60_000, PER_TICK).unwrap();
         assert!(unpack(rare).0 > 0.99);
+        // The very first.
+        assert_eq!(unpack(observe_end(0, true, None, 60_000, PER_TICK).unwrap()).0, 1.0 / 8.0);
         let mut word = 0;
         for _ in 0..300 {
-            word = observe_end(word, true, 7, 7, PER_TICK).unwrap();
+            word = observe_end(word, true, Some(7), 7, PER_TICK).unwrap();
         }
         assert!(failures(word, 7, PER_TICK) > 0.99);
         assert!(failures(word, 23_007, PER_TICK) < 0.011);
         for _ in 0..1_000 {
-            word = match observe_end(word, false, 7, 7, PER_TICK) {
+            word = match observe_end(word, false, Some(7), 7, PER_TICK) {
                 Some(word) => word,
                 None => break,
             };
         }
         assert_eq!(word, 0, "in the end it is healthy");
-        assert_eq!(observe_end(0, false, 0, 1_000, PER_TICK), None);
+        assert_eq!(observe_end(0, false, Some(0), 1_000, PER_TICK), None);
     }
 
     #[test]
@@ -176,7 +189,7 @@ mod tests {
         let long = observe_plea(0, u32::MAX, 100, 1.0);
         assert!(unpack(long).0.is_finite());
         // A good answer meanwhile: no more than one that has failed throughout.
-        let (after, _) = unpack(observe_end(long, false, 100, 100, PER_TICK).unwrap());
+        let (after, _) = unpack(observe_end(long, false, Some(100), 100, PER_TICK).unwrap());
         assert!(after < 1.0);
     }
 
@@ -194,7 +207,7 @@ mod tests {
                 (least, most) = (least.min(nanos), most.max(nanos));
                 word = observe_latency(word, nanos, now, PER_TICK).unwrap_or(word);
                 usual = observe_usual(usual, nanos, now, PER_TICK).unwrap_or(usual);
-                ails = observe_end(ails, failed, before, now, PER_TICK).unwrap_or(ails);
+                ails = observe_end(ails, failed, Some(before), now, PER_TICK).unwrap_or(ails);
                 let usual = unpack(usual).0;
                 let within = least * 0.999..=most * 1.001;
                 prop_assert!(within.contains(&usual) && within.contains(&unpack(word).0));

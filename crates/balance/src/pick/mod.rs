@@ -11,7 +11,7 @@ pub use least::LeastRequest;
 pub use p2c::PowerOfTwo;
 pub use robin::RoundRobin;
 pub use view::View;
-pub(crate) use view::{Base, Hot, Ramp, Tuning};
+pub(crate) use view::{Base, Ramp, Tuning};
 
 use std::sync::Arc;
 use towpath_core::Endpoint;

@@ -1,7 +1,7 @@
 //! The better one of two.
 
 use super::{Pick, View, view::scan};
-use crate::weight::Alias;
+use crate::{gauge::Gauge, weight::Alias};
 use towpath_core::Endpoint;
 
 /// Draws two endpoints at random and takes the one with the lesser load: nearly as good as the least of all, and it
@@ -49,19 +49,27 @@ impl PowerOfTwo {
         PowerOfTwo { in_flight_only: true }
     }
 
+    /// Whether the second one is better.
     #[inline]
-    fn better(&self, table: &Option<Weights>, view: &View<'_>, a: usize, b: usize) -> usize {
-        let (calls_a, calls_b) = (view.in_flight(a), view.in_flight(b));
-        let load = |index, others| match self.in_flight_only {
-            true => view.crowd_beside(index, others),
-            false => view.load_beside(index, others),
+    fn prefers(&self, table: &Option<Weights>, view: &View<'_>, a: &Gauge, b: &Gauge) -> bool {
+        let (calls_a, calls_b) = (a.in_flight(), b.in_flight());
+        let (mut load_a, mut load_b) = match self.in_flight_only {
+            true => (view.crowd_of(a, calls_a, calls_b), view.crowd_of(b, calls_b, calls_a)),
+            false => (view.load_of(a, calls_a, calls_b), view.load_of(b, calls_b, calls_a)),
         };
-        let (mut load_a, mut load_b) = (load(a, calls_b), load(b, calls_a));
         if let Some(weights) = table {
-            load_a *= weights.fullness(view.weight(a), calls_a);
-            load_b *= weights.fullness(view.weight(b), calls_b);
+            load_a *= weights.fullness(a.weight(), calls_a);
+            load_b *= weights.fullness(b.weight(), calls_b);
         }
-        if load_b < load_a { b } else { a }
+        load_b < load_a
+    }
+
+    fn better(&self, table: &Option<Weights>, view: &View<'_>, a: usize, b: usize) -> usize {
+        match (view.gauge(a), view.gauge(b)) {
+            (Some(first), Some(second)) if self.prefers(table, view, first, second) => b,
+            (None, _) => b,
+            _ => a,
+        }
     }
 
     /// Two others, since the better one of the first two is far worse than usual.
@@ -151,10 +159,11 @@ impl Pick for PowerOfTwo {
             }
             Some(weights) => (weights.alias.draw(fastrand::u64(..)), weights.alias.draw(fastrand::u64(..))),
         };
-        let found = match view.is_drawn(a) && view.is_drawn(b) {
-            true if a == b => a,
-            true => self.better(table, view, a, b),
-            false => self.search(table, view)?,
+        let found = match (view.gauge(a), view.gauge(b)) {
+            (Some(first), Some(second)) if view.draws(first) && view.draws(second) => {
+                if self.prefers(table, view, first, second) { b } else { a }
+            }
+            _ => self.search(table, view)?,
         };
         Some(if self.is_poor(view, found) { self.again(table, view, found) } else { found })
     }
@@ -200,6 +209,7 @@ mod tests {
         for _ in 0..9 {
             assert!(rig.gauge(1).enter(0));
         }
+        rig.gauge(2).took(1e6, 1, rig.tuning.per_tick);
         rig.gauge(2).ended(true, 1, rig.tuning.per_tick);
         // Drawn with the best, they lose; of each other the fuller one is better than the slow one, the one that failed
         // once is better than both.

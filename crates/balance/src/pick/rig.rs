@@ -1,14 +1,14 @@
 //! Endpoints to try a picker on, without a balancer.
 
-use super::{Base, Hot, Pick, Tuning, View};
-use crate::gauge::{Arena, Gauge, USABLE, WELL};
+use super::{Base, Pick, Tuning, View};
+use crate::gauge::{Arena, Gauge, Key, USABLE, WELL};
 use std::sync::Arc;
 use towpath_core::{Context, Endpoint, EndpointId};
 
 pub(crate) struct Rig<P: Pick> {
     pub(crate) picker: P,
     arena: Arena,
-    hots: Vec<Hot>,
+    keys: Vec<Key>,
     endpoints: Vec<Arc<Endpoint>>,
     table: P::Table,
     pub(crate) tuning: Tuning,
@@ -23,17 +23,17 @@ impl<P: Pick> Rig<P> {
     pub(crate) fn new(picker: P, endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let arena = Arena::new();
         let endpoints: Vec<_> = endpoints.into_iter().map(Arc::new).collect();
-        let hot = |endpoint: &Arc<Endpoint>| {
+        let key = |endpoint: &Arc<Endpoint>| {
             let key = arena.take().unwrap();
+            arena.at(key.slot).assign(endpoint.id(), endpoint.weight() as f32);
             arena.at(key.slot).set_flags(USABLE | WELL);
-            let weight = endpoint.weight() as f32;
-            Hot { id: endpoint.id(), slot: key.slot, generation: key.generation, weight }
+            key
         };
-        let hots = endpoints.iter().map(hot).collect();
+        let keys = endpoints.iter().map(key).collect();
         let table = picker.table(&endpoints.iter().map(|endpoint| &**endpoint).collect::<Vec<_>>());
         let tuning = Tuning { per_tick: 1.0 / 5_000.0, penalty: 100.0, ramp: None };
         let (context, passed) = (Context::new(), Vec::new());
-        Rig { picker, arena, hots, endpoints, table, tuning, usual: 1e6, now: 1, context, passed }
+        Rig { picker, arena, keys, endpoints, table, tuning, usual: 1e6, now: 1, context, passed }
     }
 
     /// So many of weight 1.
@@ -42,7 +42,7 @@ impl<P: Pick> Rig<P> {
     }
 
     pub(crate) fn gauge(&self, index: usize) -> &Gauge {
-        self.arena.at(self.hots[index].slot)
+        self.arena.at(self.keys[index].slot)
     }
 
     pub(crate) fn endpoint(&self, index: usize) -> &Endpoint {
@@ -56,7 +56,7 @@ impl<P: Pick> Rig<P> {
     pub(crate) fn see<T>(&self, f: impl FnOnce(&View<'_>) -> T) -> T {
         let base = Base {
             arena: &self.arena,
-            hots: &self.hots,
+            keys: &self.keys,
             endpoints: &self.endpoints,
             takes: USABLE,
             tuning: &self.tuning,
@@ -80,7 +80,7 @@ impl<P: Pick> Rig<P> {
 
     /// How often each one is picked.
     pub(crate) fn shares(&self, picks: usize) -> Vec<usize> {
-        let mut shares = vec![0; self.hots.len()];
+        let mut shares = vec![0; self.keys.len()];
         for _ in 0..picks {
             if let Some(index) = self.pick() {
                 shares[index] += 1;

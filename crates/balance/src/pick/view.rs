@@ -24,7 +24,7 @@ struct Part<'a> {
 /// All that a view may be asked for.
 pub(crate) struct Base<'a> {
     pub(crate) arena: &'a Arena,
-    pub(crate) hots: &'a [Hot],
+    pub(crate) keys: &'a [Key],
     pub(crate) endpoints: &'a [Arc<Endpoint>],
     /// The flag of those that the call may go to: most often that they take calls.
     pub(crate) takes: u32,
@@ -38,15 +38,6 @@ pub(crate) struct Base<'a> {
     pub(crate) tried: &'a [EndpointId],
     /// Those that this attempt has found not to be ready after all.
     pub(crate) passed: &'a [EndpointId],
-}
-
-/// What a pick needs to know of one endpoint beside what is measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hot {
-    pub(crate) id: EndpointId,
-    pub(crate) slot: u32,
-    pub(crate) generation: u16,
-    pub(crate) weight: f32,
 }
 
 /// How what is measured becomes a load.
@@ -75,15 +66,21 @@ const POOR: f32 = 8.0;
 /// After so long a report of its own load is worth a third: about a second.
 const REPORT_TICKS: f32 = 1_000.0;
 
+impl Part<'_> {
+    fn root(&self, index: usize) -> usize {
+        let index = self.indices.get(index).map_or(usize::MAX, |index| *index as usize);
+        self.of.map_or(index, |part| part.root(index))
+    }
+}
+
+#[cold]
+fn is_among(id: EndpointId, lists: [&[EndpointId]; 2]) -> bool {
+    lists.iter().any(|list| list.contains(&id))
+}
+
 /// All indices once, from one on.
 pub(super) fn scan(len: usize, start: usize) -> impl Iterator<Item = usize> {
     (start..len).chain(0..start.min(len))
-}
-
-impl Hot {
-    pub(crate) fn key(&self) -> Key {
-        Key { slot: self.slot, generation: self.generation }
-    }
 }
 
 impl<'a> View<'a> {
@@ -95,7 +92,7 @@ impl<'a> View<'a> {
     /// How many endpoints there are, ready or not.
     #[inline]
     pub fn len(&self) -> usize {
-        self.part.map_or(self.base.hots.len(), |part| part.indices.len())
+        self.part.map_or(self.base.keys.len(), |part| part.indices.len())
     }
 
     /// Whether there are none.
@@ -111,77 +108,71 @@ impl<'a> View<'a> {
 
     /// The index among all endpoints.
     #[inline]
-    pub(crate) fn root(&self, mut index: usize) -> usize {
-        let mut part = self.part.as_ref();
-        while let Some(inner) = part {
-            index = inner.indices.get(index).map_or(usize::MAX, |index| *index as usize);
-            part = inner.of;
+    fn root(&self, index: usize) -> usize {
+        match &self.part {
+            None => index,
+            Some(part) => part.root(index),
         }
-        index
     }
 
     #[inline]
-    fn hot(&self, index: usize) -> Option<&'a Hot> {
-        self.base.hots.get(self.root(index))
-    }
-
-    #[inline]
-    fn gauge(&self, index: usize) -> Option<&'a Gauge> {
-        self.hot(index).map(|hot| self.base.arena.at(hot.slot))
+    pub(super) fn gauge(&self, index: usize) -> Option<&'a Gauge> {
+        let key = self.base.keys.get(self.root(index))?;
+        Some(self.base.arena.at(key.slot))
     }
 
     /// Whether a call may go there now: it takes calls, and this call has not tried it.
     #[inline]
     pub fn is_ready(&self, index: usize) -> bool {
-        self.flags(index) & self.base.takes != 0
+        self.gauge(index).is_some_and(|gauge| self.flags(gauge) & self.base.takes != 0)
     }
 
     /// Whether it takes calls, and neither its breaker nor its health checks speak against it. While so few are well that
     /// all get calls, this says which ones are.
     #[inline]
     pub fn is_well(&self, index: usize) -> bool {
-        self.flags(index) & WELL != 0
+        self.gauge(index).is_some_and(|gauge| self.flags(gauge) & WELL != 0)
     }
 
     /// As [`is_ready`](Self::is_ready); of one that is given only a growing share of the calls (slow start), by chance as
     /// often as its share is. For pickers that draw one endpoint after another until one is ready.
     #[inline]
     pub fn is_drawn(&self, index: usize) -> bool {
-        self.is_drawn_with(index, fastrand::f32)
+        self.gauge(index).is_some_and(|gauge| self.draws(gauge))
     }
 
     /// As [`is_drawn`](Self::is_drawn), by a number from 0 to 1 in place of chance: of one whose share grows, if its share
     /// is above the number. So calls that belong together are drawn together.
     #[inline]
     pub fn is_drawn_by(&self, index: usize, number: f32) -> bool {
-        self.is_drawn_with(index, || number)
+        self.gauge(index).is_some_and(|gauge| self.draws_with(gauge, || number))
     }
 
     #[inline]
-    fn is_drawn_with(&self, index: usize, number: impl FnOnce() -> f32) -> bool {
-        match self.flags(index) & (self.base.takes | RAMPING) {
-            0 | RAMPING => false,
-            flags if flags & RAMPING == 0 => true,
-            _ => number() < self.ramp(index),
-        }
+    pub(super) fn draws(&self, gauge: &Gauge) -> bool {
+        self.draws_with(gauge, fastrand::f32)
     }
 
     #[inline]
-    fn flags(&self, index: usize) -> u32 {
-        let Some(hot) = self.hot(index) else { return 0 };
-        let flags = self.base.arena.at(hot.slot).flags();
-        match self.base.tried.is_empty() && self.base.passed.is_empty() {
-            true => flags,
-            false if self.base.tried.contains(&hot.id) || self.base.passed.contains(&hot.id) => 0,
-            false => flags,
+    fn draws_with(&self, gauge: &Gauge, number: impl FnOnce() -> f32) -> bool {
+        let flags = self.flags(gauge);
+        flags & self.base.takes != 0 && (flags & RAMPING == 0 || number() < self.ramp(gauge))
+    }
+
+    #[inline]
+    fn flags(&self, gauge: &Gauge) -> u32 {
+        let Base { tried, passed, .. } = *self.base;
+        if !(tried.is_empty() && passed.is_empty()) && is_among(gauge.id(), [tried, passed]) {
+            return 0;
         }
+        gauge.flags()
     }
 
     /// What share of its calls it is given, while that grows: above 0, up to 1.
     #[cold]
     #[inline(never)]
-    fn ramp(&self, index: usize) -> f32 {
-        let (Some(gauge), Some(ramp)) = (self.gauge(index), self.base.tuning.ramp) else { return 1.0 };
+    fn ramp(&self, gauge: &Gauge) -> f32 {
+        let Some(ramp) = self.base.tuning.ramp else { return 1.0 };
         let ticks = pace::since(gauge.risen(), self.base.now);
         if ticks >= ramp.ticks {
             return 1.0;
@@ -197,16 +188,16 @@ impl<'a> View<'a> {
 
     /// Its weight, compared with the others'; less while its share grows (slow start).
     pub fn weight(&self, index: usize) -> f32 {
-        let Some(hot) = self.hot(index) else { return 0.0 };
-        match self.flags(index) & RAMPING {
-            0 => hot.weight,
-            _ => hot.weight * self.ramp(index),
+        let Some(gauge) = self.gauge(index) else { return 0.0 };
+        match gauge.flags() & RAMPING {
+            0 => gauge.weight(),
+            _ => gauge.weight() * self.ramp(gauge),
         }
     }
 
     /// Its weight, compared with the others', also while its share grows.
     pub(crate) fn whole_weight(&self, index: usize) -> f32 {
-        self.hot(index).map_or(0.0, |hot| hot.weight)
+        self.gauge(index).map_or(0.0, Gauge::weight)
     }
 
     /// How long it takes to answer, as far as is known: see [`PowerOfTwo`](crate::PowerOfTwo).
@@ -234,30 +225,39 @@ impl<'a> View<'a> {
 
     /// As [`load`](Self::load), compared with an endpoint that has so many calls under way. One that fails at once has
     /// few, however many it gets; it is taken to have as many as the other, as far as it fails.
-    #[inline]
     pub fn load_beside(&self, index: usize, others: u32) -> f32 {
-        self.gauge(index).map_or(f32::MAX, |gauge| self.nanos(gauge).max(FLOOR) * self.crowd(gauge, others))
+        self.gauge(index).map_or(f32::MAX, |gauge| self.load_of(gauge, gauge.in_flight(), others))
     }
 
     /// As [`load_beside`](Self::load_beside), whatever its latency is: calls that are there and this one, and what
     /// failures make of it.
-    #[inline]
     pub fn crowd_beside(&self, index: usize, others: u32) -> f32 {
-        self.gauge(index).map_or(f32::MAX, |gauge| self.crowd(gauge, others))
+        self.gauge(index).map_or(f32::MAX, |gauge| self.crowd_of(gauge, gauge.in_flight(), others))
     }
 
     #[inline]
-    fn crowd(&self, gauge: &Gauge, others: u32) -> f32 {
+    pub(super) fn load_of(&self, gauge: &Gauge, calls: u32, others: u32) -> f32 {
+        self.nanos(gauge).max(FLOOR) * self.crowd_of(gauge, calls, others)
+    }
+
+    #[inline]
+    pub(super) fn crowd_of(&self, gauge: &Gauge, calls: u32, others: u32) -> f32 {
+        if gauge.is_plain() {
+            return calls as f32 + 1.0;
+        }
+        self.crowd_beyond(gauge, calls, others)
+    }
+
+    /// Of one that fails, or reports its own load.
+    #[inline(never)]
+    fn crowd_beyond(&self, gauge: &Gauge, calls: u32, others: u32) -> f32 {
         let Tuning { per_tick, penalty, .. } = *self.base.tuning;
-        let mut calls = gauge.in_flight() as f32;
+        let mut calls = calls as f32;
         if let Some((reported, ticks)) = gauge.report(self.base.now) {
             // There are others who call it; what it said is worth less and less.
             calls = calls.max(reported as f32 * pace::fade(ticks as f32 / REPORT_TICKS));
         }
         let failures = gauge.failures(self.base.now, per_tick);
-        if failures == 0.0 {
-            return calls + 1.0;
-        }
         (calls.max(others as f32 * failures.min(1.0)) + 1.0) * (1.0 + penalty * failures)
     }
 
@@ -291,9 +291,8 @@ impl<'a> View<'a> {
     ///
     /// # Panics
     /// If there is no such index.
-    #[inline]
     pub fn id(&self, index: usize) -> EndpointId {
-        self.base.hots[self.root(index)].id
+        self.endpoint(index).id()
     }
 
     /// The context of the call, if it has one that is read: see
