@@ -19,12 +19,14 @@ struct Limit {
 pub(super) struct Limits(BTreeMap<String, Limit>);
 
 impl Limits {
-    /// Reads the file. Every row of ours has to be in it, and nothing else.
+    /// Reads the file. Every row of ours has to be in it but for those that are there only when they are asked for, and
+    /// nothing else.
     pub(super) fn read(path: &Path, rows: &[Policy]) -> Result<Self, Failure> {
         let in_file = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = fs::read_to_string(path).map_err(|error| in_file(&error))?;
         let limits: Limits = toml::from_str(&text).map_err(|error| in_file(&error))?;
-        let ours: Vec<String> = rows.iter().filter(|row| row.by == By::Ours).map(Policy::name).collect();
+        let counted = |row: &&Policy| row.by == By::Ours && !row.is_on_request();
+        let ours: Vec<String> = rows.iter().filter(counted).map(Policy::name).collect();
         if let Some(name) = limits.0.keys().find(|name| !ours.contains(name)) {
             return Err(in_file(&format_args!("there is no row {name}")).into());
         }

@@ -84,6 +84,11 @@ impl Policy {
             note => format!("{}/{by} {note}", self.layer),
         }
     }
+
+    /// Whether it is there only when it is asked for, by `--only`: a single pick of a picker.
+    fn is_on_request(&self) -> bool {
+        self.layer.starts_with("pick ")
+    }
 }
 
 /// All rows: first the baseline, then layer by layer, ours first.

@@ -45,7 +45,7 @@ pub(super) fn all(args: &Args) -> Result<bool, Failure> {
     let limits = args.check.as_deref().map(|path| Limits::read(path, &rows)).transpose()?;
     rows.retain(|policy| {
         let asked = match args.only.is_empty() {
-            true => !policy.layer.starts_with("pick "),
+            true => !policy.is_on_request(),
             false => args.only.iter().any(|only| policy.name().starts_with(only)),
         };
         let ours = !(args.ours || args.check.is_some()) || !matches!(policy.by, By::Peer(_));
