@@ -18,6 +18,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -42,6 +46,7 @@ type Response = hyper::Response<Incoming>;
 struct Http {
     sender: SendRequest<Empty<Bytes>>,
     ended: watch::Receiver<Option<Ended>>,
+    used: Arc<AtomicBool>,
 }
 
 /// Connects, and has a task read and write until the connection ends.
@@ -49,15 +54,19 @@ async fn connect(address: SocketAddr) -> Result<Http, BoxError> {
     let stream = TcpStream::connect(address).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let (end, ended) = watch::channel(None);
+    let used = Arc::new(AtomicBool::new(false));
+    let was_used = used.clone();
     tokio::spawn(async move {
-        // One that the server closes between two calls did not break: the next is made when there is a call.
+        // One that the server closes between two calls did not break: the next is made when there is a call. Nor did one
+        // that it closes after an answer, as "connection: close" has it.
+        let closed = || if was_used.load(Relaxed) { Ending::Spent } else { Ending::Unused };
         let (how, error) = match connection.await {
-            Ok(()) => (Ending::Unused, Error::new(ErrorKind::ConnectionLost).because("the server closed it")),
+            Ok(()) => (closed(), Error::new(ErrorKind::ConnectionLost).because("the server closed it")),
             Err(error) => (Ending::Broken, Error::new(ErrorKind::ConnectionLost).with_source(error)),
         };
         end.send_replace(Some(Ended { how, error }));
     });
-    Ok(Http { sender, ended })
+    Ok(Http { sender, ended, used })
 }
 
 impl Connection for Http {
@@ -118,6 +127,7 @@ impl Call<Request> for Http {
 
 impl Exclusive<Request> for Http {
     fn call(&mut self, request: Request) -> Calling {
+        self.used.store(true, Relaxed);
         let sent = self.sender.try_send_request(request);
         let sent = async {
             sent.await.map_err(|mut failed| {

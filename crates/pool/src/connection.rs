@@ -57,6 +57,9 @@ pub enum Ending {
     /// The peer has closed it because nobody used it: the next one is made when there is a call. (In a pool of an
     /// [endpoint](crate::PoolBuilder::endpoint) it is made again, since the picker prefers what is connected.)
     Unused,
+    /// The peer has closed it in good order, after it had answered calls, as peers do that take one call, or so many, for
+    /// each connection: nothing is wrong, and the next one is made as soon as it is wanted.
+    Spent,
 }
 
 /// A sign of life that was asked for.

@@ -273,6 +273,6 @@ impl Life {
     /// Notes how a connection ended.
     pub(crate) fn lost(&mut self, how: Ending, error: Error) {
         self.losses += 1;
-        self.last_error = if how == Ending::Unused { None } else { Some(error) };
+        self.last_error = if matches!(how, Ending::Unused | Ending::Spent) { None } else { Some(error) };
     }
 }

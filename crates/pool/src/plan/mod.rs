@@ -124,11 +124,16 @@ impl Plan {
     pub(crate) fn lost(&mut self, config: &PoolConfig, id: u64, how: Ending, now: Instant, rng: &mut Rng) {
         let Some(at) = self.members.iter().position(|member| member.id == id) else { return };
         let since = self.members.remove(at).since;
-        if how == Ending::Unused && self.sleeps {
-            self.asleep = self.members.is_empty();
-            return;
-        }
-        let away = how != Ending::Broken;
+        let away = match how {
+            // Each of them has answered a call: they can be no more than there are calls, and want no other bound.
+            Ending::Spent => return,
+            Ending::Unused if self.sleeps => {
+                self.asleep = self.members.is_empty();
+                return;
+            }
+            Ending::Unused | Ending::GoingAway => true,
+            Ending::Broken => false,
+        };
         self.wait(now, |reconnect| reconnect.lost(&config.reconnect, since, now, away, rng));
     }
 

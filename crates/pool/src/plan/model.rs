@@ -35,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Ending::Broken),
         2 => Just(Ending::GoingAway),
         1 => Just(Ending::Unused),
+        1 => Just(Ending::Spent),
     ];
     prop_oneof![
         6 => (0u64..4_000).prop_map(Step::Pass),
@@ -359,4 +360,16 @@ fn who_must_not_sleep_connects_again_after_a_while() {
     assert_eq!(world.look().open, 0);
     world.step(Step::Pass(2_000));
     assert_eq!(world.connecting, 1);
+}
+
+#[test]
+fn one_that_has_answered_its_calls_is_replaced_at_once() {
+    let mut world = World::new(config(|_| ()), false, 7);
+    world.look();
+    for _ in 0..50 {
+        world.connect(true);
+        world.look();
+        world.step(Step::Lose(0, Ending::Spent));
+        assert_eq!(world.look().open, 1);
+    }
 }
