@@ -4,7 +4,7 @@ use crate::{
     Balance, BalanceConfig, BalanceEvent, PowerOfTwo,
     common::{Common, Start},
     drive::{Driver, enlist},
-    fleet::{Enlisted, Fleet, News, Observer},
+    fleet::{Enlisted, Explain, Fleet, News, Observer},
     look::Look,
     pick::{Pick, Renew},
 };
@@ -23,6 +23,7 @@ pub struct Balancer<P = PowerOfTwo, C = DefaultClassify, I = (), R = ()> {
     info: I,
     reject: R,
     observe: Option<Arc<Observer>>,
+    explain: Option<Arc<Explain>>,
 }
 
 impl Balancer {
@@ -36,6 +37,7 @@ impl Balancer {
             info: (),
             reject: (),
             observe: None,
+            explain: None,
         }
     }
 }
@@ -43,14 +45,14 @@ impl Balancer {
 impl<P, C, I, R> Balancer<P, C, I, R> {
     /// Picks in another way: a [`Pick`], or a closure.
     pub fn pick_by<P2>(self, picker: P2) -> Balancer<P2, C, I, R> {
-        let Self { config, classify, info, reject, observe, .. } = self;
-        Balancer { config, picker, classify, info, reject, observe }
+        let Self { config, classify, info, reject, observe, explain, .. } = self;
+        Balancer { config, picker, classify, info, reject, observe, explain }
     }
 
     /// Judges outcomes in another way: a [`Classify`](towpath_core::Classify), or a closure.
     pub fn classify<C2>(self, classify: C2) -> Balancer<P, C2, I, R> {
-        let Self { config, picker, info, reject, observe, .. } = self;
-        Balancer { config, picker, classify, info, reject, observe }
+        let Self { config, picker, info, reject, observe, explain, .. } = self;
+        Balancer { config, picker, classify, info, reject, observe, explain }
     }
 
     /// Reads the context of each request: deadline, endpoints that were tried, affinity key, the reading of the clock. The
@@ -61,19 +63,26 @@ impl<P, C, I, R> Balancer<P, C, I, R> {
 
     /// Reads what there is to know of a call in another way: see [`CallInfo`](towpath_core::CallInfo).
     pub fn info<I2>(self, info: I2) -> Balancer<P, C, I2, R> {
-        let Self { config, picker, classify, reject, observe, .. } = self;
-        Balancer { config, picker, classify, info, reject, observe }
+        let Self { config, picker, classify, reject, observe, explain, .. } = self;
+        Balancer { config, picker, classify, info, reject, observe, explain }
     }
 
     /// Answers in place of failing: see [`OnReject`](towpath_core::OnReject).
     pub fn on_reject<R2>(self, reject: R2) -> Balancer<P, C, I, R2> {
-        let Self { config, picker, classify, info, observe, .. } = self;
-        Balancer { config, picker, classify, info, reject, observe }
+        let Self { config, picker, classify, info, observe, explain, .. } = self;
+        Balancer { config, picker, classify, info, reject, observe, explain }
     }
 
     /// Tells `observe` about each [`BalanceEvent`].
     pub fn observe(mut self, observe: impl Observe<BalanceEvent> + Send + Sync + 'static) -> Self {
         self.observe = Some(Arc::new(observe));
+        self
+    }
+
+    /// Why no endpoint is known, in the words of who looks for them; `None` if there is nothing to say. It is asked when a
+    /// call fails for that reason, and becomes part of its error.
+    pub fn explain(mut self, explain: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        self.explain = Some(Arc::new(explain));
         self
     }
 
@@ -124,8 +133,8 @@ impl<P, C, I, R> Balancer<P, C, I, R> {
         S: Service<Req> + Send + 'static,
         P: Pick,
     {
-        let Self { config, picker, classify, info, reject, observe } = self;
-        let fleet = Arc::new(Fleet::new(config, picker, observe, driven));
+        let Self { config, picker, classify, info, reject, observe, explain } = self;
+        let fleet = Arc::new(Fleet::new(config, picker, (observe, explain), driven));
         let weak = Arc::downgrade(&fleet);
         // What is computed from the config is computed anew.
         let renew: Renew = Arc::new(move || weak.upgrade().map(|fleet| fleet.tell([News::Renew])).is_some());

@@ -314,10 +314,11 @@ where
             let roster = fleet.roster();
             (roster.counts(), roster.is_settled(), roster.next_probe())
         };
-        let known = match settled || counts.known > 0 {
+        let why = if counts.known == 0 { fleet.explain() } else { None };
+        let known = why.unwrap_or_else(|| match settled || counts.known > 0 {
             true => counts.to_string(),
             false => "discovery has not said yet which endpoints there are".into(),
-        };
+        });
         let detail = match waited.is_zero() {
             true => known,
             false => format!("{known}; waited {waited:.1?}"),

@@ -46,6 +46,7 @@ pub(crate) struct Fleet<S, P: Pick> {
     pub(crate) config: Live<BalanceConfig>,
     usual: Usual,
     observe: Option<Arc<Observer>>,
+    explain: Option<Arc<Explain>>,
     /// Whether somebody waits for the stacks to become ready.
     driven: bool,
     /// Whether the driver is to show the roster to the picks.
@@ -57,6 +58,8 @@ pub(crate) struct Fleet<S, P: Pick> {
 }
 
 pub(crate) type Observer = dyn Observe<BalanceEvent> + Send + Sync;
+
+pub(crate) type Explain = dyn Fn() -> Option<String> + Send + Sync;
 
 /// How long a call takes as a rule, and the bits of [`Tuning::per_tick`]. On a line of its own: every call reads it.
 #[repr(align(128))]
@@ -93,7 +96,7 @@ impl<S, P: Pick> Fleet<S, P> {
     pub(crate) fn new(
         config: Live<BalanceConfig>,
         picker: P,
-        observe: Option<Arc<Observer>>,
+        (observe, explain): (Option<Arc<Observer>>, Option<Arc<Explain>>),
         driven: bool,
     ) -> Self {
         let (table, tuning) = (picker.table(&[]), tuning(&config.get()));
@@ -107,6 +110,7 @@ impl<S, P: Pick> Fleet<S, P> {
             config,
             usual: Usual(AtomicU64::new(0), AtomicU32::new(tuning.per_tick.to_bits())),
             observe,
+            explain,
             driven,
             unseen: AtomicBool::new(false),
             turn: Turn::new(),
@@ -152,6 +156,11 @@ impl<S, P: Pick> Fleet<S, P> {
         endpoint.state().listen(move || bell.upgrade().map(|bell| bell.touch(key)).is_some());
         let stack = Arc::new(Spare::new(stack));
         Some(Enlisted { key, stack: stack.clone(), news: News::Joined { endpoint, stack, key } })
+    }
+
+    /// Why no endpoint is known.
+    pub(crate) fn explain(&self) -> Option<String> {
+        self.explain.as_ref().and_then(|explain| explain())
     }
 
     pub(crate) fn observe(&self, event: &BalanceEvent) {

@@ -384,7 +384,7 @@ impl<L> ClientBuilder<L> {
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        let cluster = Cluster::new(name, discover, self.channels()?, self.settings.cluster.clone());
+        let cluster = Cluster::new(name, discover, self.channels()?, self.settings.cluster.clone(), None);
         Ok(self.build(Route(Kind::Many(cluster))).0)
     }
 
@@ -428,9 +428,8 @@ impl<L> ClientBuilder<L> {
             Goal::Many => {
                 let refuse = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
                 let watch = directory.watch(url).map_err(|error| refuse(error.to_string()))?;
-                let found_by = watch.handle();
-                let cluster = Cluster::new(url, watch, self.channels()?, self.settings.cluster.clone());
-                Kind::Many(cluster.found_by(found_by))
+                let (settings, found_by) = (self.settings.cluster.clone(), Some(watch.handle()));
+                Kind::Many(Cluster::new(url, watch, self.channels()?, settings, found_by))
             }
         };
         Ok(self.build(Route(route)))

@@ -20,7 +20,7 @@ use towpath_core::{
     BoxError, DefaultClassify, Discover, Endpoint, Error, ErrorKind, FromContext, Live, NewService, Observe,
     Processed, Request,
 };
-use towpath_discover::{NameHandle, NameStatus};
+use towpath_discover::NameHandle;
 use towpath_health::HealthChecker;
 
 /// The stack of one endpoint.
@@ -95,6 +95,7 @@ impl Cluster {
         discover: D,
         channels: Channels,
         settings: ClusterSettings,
+        source: Option<NameHandle>,
     ) -> Self
     where
         D: Discover + Unpin + Send + 'static,
@@ -108,27 +109,14 @@ impl Cluster {
             .classify(classify)
             .honour_context()
             .observe((observe, tell(Arc::downgrade(&changed))))
+            .explain(explain(source.clone()))
             .over(Closing::new(discover, closed.clone()), Stacks { channels, breaker });
         let handle = balance.handle();
-        Cluster {
-            name: name.into(),
-            balance,
-            handle,
-            checker,
-            source: None,
-            closed,
-            changed,
-            made: Instant::now(),
-        }
+        Cluster { name: name.into(), balance, handle, checker, source, closed, changed, made: Instant::now() }
     }
 
     pub(crate) fn handle(&self) -> &BalanceHandle {
         &self.handle
-    }
-
-    /// It can say why nothing is known.
-    pub(crate) fn found_by(self, source: NameHandle) -> Self {
-        Cluster { source: Some(source), ..self }
     }
 
     /// Who checks the endpoints.
@@ -190,15 +178,21 @@ impl Cluster {
         if self.handle.is_settled() {
             return error.because(format!("none is ready after {waited} ms; {}", self.handle.counts()));
         }
-        let status = self.source.as_ref().map(|source| (source.about(), source.status()));
-        error.because(match status {
-            Some((about, status)) if status.error.is_none() && status.answered.is_some() => {
-                format!("{about}: there are no endpoints there, after waiting for {waited} ms")
-            }
-            Some((_, NameStatus { error: Some(why), .. })) => {
-                format!("nobody has said within {waited} ms which endpoints there are: {why}")
-            }
-            _ => format!("nobody has said within {waited} ms which endpoints there are"),
+        let why = explain(self.source.clone())().map(|why| format!(": {why}"));
+        let why = why.unwrap_or_default();
+        error.because(format!("no endpoints are known after {waited} ms{why}"))
+    }
+}
+
+/// What who looks for endpoints has to say when there are none.
+fn explain(source: Option<NameHandle>) -> impl Fn() -> Option<String> {
+    move || {
+        let source = source.as_ref()?;
+        let (about, status) = (source.about(), source.status());
+        Some(match status.error {
+            Some(error) => format!("{about}: {error}"),
+            None if status.answered.is_some() => format!("{about}: there are no endpoints there"),
+            None => format!("{about}: no answer yet"),
         })
     }
 }
