@@ -9,6 +9,7 @@ use std::{
     io::{ErrorKind, IsTerminal, Write, stderr, stdout},
 };
 use tokio::sync::oneshot;
+use tower::util::{Either, option_layer};
 use towpath::{
     BindOptions, Register, Router, Scheme, Serve, Server, ServerConfig, ServerTls,
     limit::{ReportLoad, ReportLoadLayer},
@@ -25,6 +26,9 @@ pub(crate) fn log(otherwise: &str) {
         .init();
 }
 
+/// The methods, in a registry or on their own.
+type Served = Either<ReportLoad<Router>, Router>;
+
 /// What is served, and how.
 pub(crate) struct Listen<'a> {
     pub(crate) at: &'a str,
@@ -38,14 +42,16 @@ pub(crate) struct Listen<'a> {
 pub(crate) async fn run(
     listen: Listen<'_>,
     router: Router,
-    more: impl FnOnce(Serve<ReportLoad<Router>>) -> Serve<ReportLoad<Router>>,
+    more: impl FnOnce(Serve<Served>) -> Serve<Served>,
 ) -> Result<(), Failure> {
     let Listen { at, mut options, tls, config, register } = listen;
     let router = router.checked().map_err(|error| Failure::Other(error.to_string()))?;
     if let Some(tls) = &tls {
         options = options.tls(tls.clone());
     }
-    let mut builder = Server::builder().config(config).options(options).layer(ReportLoadLayer::new());
+    // For who shares calls out among those that are registered; an answer to anybody else is as the handler made it.
+    let report = (!register.is_empty()).then(ReportLoadLayer::new);
+    let mut builder = Server::builder().config(config).options(options).layer(option_layer(report));
     for register in register {
         builder = builder.register(register);
     }

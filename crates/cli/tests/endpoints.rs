@@ -169,7 +169,9 @@ fn those_who_register_are_found_and_one_that_is_frozen_is_seen() {
 
 #[test]
 fn a_table_for_people_and_exit_codes_for_scripts() {
-    let (_a, a_at) = Process::serve(&[]);
+    // Who is in a registry reports its load.
+    let (_registry, at) = Process::registry();
+    let (_a, a_at) = Process::serve(&["--register", &format!("registry://{at}/demo")]);
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("orders.toml");

@@ -4,7 +4,7 @@ use super::call::panicked;
 use crate::out::OutQueue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use towpath_codec::EncodeError;
-use towpath_core::{BoxError, CodecId, Context, Error, ErrorKind, Fault, Processed, Response};
+use towpath_core::{BoxError, CodecId, Context, Error, ErrorKind, Fault, LoadReport, Processed, Response};
 
 /// A failure of the stack as a response: the fault carries the call's trace id.
 #[cold]
@@ -73,9 +73,19 @@ pub(crate) fn put(
         Ok(()) => out.body(response.body()),
         Err(error) => {
             out.buf.truncate(before);
-            too_large(out, kind, id, codec, &error);
+            match without_report(response) {
+                Some(response) => put(out, kind, id, &response, codec, max_payload),
+                None => too_large(out, kind, id, codec, &error),
+            }
         }
     }
+}
+
+/// The answer without the report of a load, if it has one: that is a hint, and no answer is to fail for it.
+#[cold]
+fn without_report(response: &Response) -> Option<Response> {
+    let mut bare = response.clone();
+    bare.metadata_mut().remove(LoadReport::KEY).then_some(bare)
 }
 
 #[cold]
@@ -86,5 +96,31 @@ fn too_large(out: &mut OutQueue, kind: u8, id: u64, codec: CodecId, error: &Enco
     let response = refusal(&error, codec, None);
     if towpath_codec::put_response_head(&mut out.buf, kind, id, &response).is_ok() {
         out.body(response.body());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use towpath_codec::{HEADER_LEN, kind};
+
+    #[test]
+    fn no_answer_fails_for_the_report_of_a_load() {
+        let put = |response: &Response, max| {
+            let mut out = OutQueue::default();
+            put(&mut out, kind::RESPONSE, 7, response, CodecId::RAW, max);
+            out.buf
+        };
+        let mut response = Response::new(Bytes::from(vec![b'x'; 1000]));
+        let plain = put(&response, u32::MAX);
+        let most = (plain.len() - HEADER_LEN) as u32;
+        response.metadata_mut().insert(LoadReport::KEY, "q=1,n=2").unwrap();
+        assert_eq!(put(&response, most), plain);
+        assert!(put(&response, most + 100).len() > plain.len());
+        let fault = put(&response, most - 1);
+        assert!(String::from_utf8_lossy(&fault).contains("MCP-E-003"));
+        response.metadata_mut().insert("tenant", "acme").unwrap();
+        assert!(String::from_utf8_lossy(&put(&response, most)).contains("MCP-E-003"));
     }
 }
