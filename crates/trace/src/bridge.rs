@@ -6,22 +6,32 @@ use towpath_core::context::{SpanId, TraceContext};
 use tracing::Span;
 
 /// A span that has just been made and was not entered.
+// Nobody reads it in a build without a bridge.
+#[cfg_attr(not(feature = "opentelemetry"), allow(dead_code))]
 pub(crate) struct Made<'a> {
-    // Nobody reads it in a build without a bridge.
-    #[cfg_attr(not(feature = "opentelemetry"), allow(dead_code))]
     pub(crate) span: &'a Span,
-    #[cfg_attr(not(feature = "opentelemetry"), allow(dead_code))]
     pub(crate) role: Role,
     /// What it is to be.
     pub(crate) own: TraceContext,
-    #[cfg_attr(not(feature = "opentelemetry"), allow(dead_code))]
     pub(crate) parent: Option<SpanId>,
-    #[cfg_attr(not(feature = "opentelemetry"), allow(dead_code))]
     pub(crate) tracestate: Option<&'a [u8]>,
 }
 
-/// Makes a span known to a tracing system that keeps its spans by ids of its own, and says which those are.
-pub(crate) type Bridge = fn(Made<'_>) -> TraceContext;
+/// Where a span is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) own: TraceContext,
+    pub(crate) parent: Option<SpanId>,
+}
+
+/// A tracing system that keeps spans by ids of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bridge {
+    /// Makes a span known there, and says where it is.
+    pub(crate) cross: fn(Made<'_>) -> Place,
+    /// The span of that system in which this code runs.
+    pub(crate) around: fn() -> Option<TraceContext>,
+}
 
 /// One for the process, as `tracing`'s subscriber is; it does nothing for spans that its system does not know.
 static BRIDGE: OnceLock<Bridge> = OnceLock::new();
@@ -32,10 +42,16 @@ pub(crate) fn build(bridge: Bridge) {
     let _ = BRIDGE.set(bridge);
 }
 
-/// The ids that a span has. Without a tracing system that has others they are those that it was given.
-pub(crate) fn cross(made: Made<'_>) -> TraceContext {
+/// Where a span is. Without a tracing system that knows better it is where it was put.
+pub(crate) fn cross(made: Made<'_>) -> Place {
     match BRIDGE.get() {
-        Some(bridge) => bridge(made),
-        None => made.own,
+        Some(bridge) => (bridge.cross)(made),
+        None => Place { own: made.own, parent: made.parent },
     }
+}
+
+/// The trace in which a call is made that has none of its own.
+#[inline]
+pub(crate) fn around() -> Option<TraceContext> {
+    BRIDGE.get().and_then(|bridge| (bridge.around)())
 }

@@ -67,6 +67,8 @@ mod ids;
 mod layer;
 #[cfg(feature = "log")]
 pub mod log;
+#[cfg(feature = "opentelemetry")]
+pub mod otel;
 mod propagate;
 mod sample;
 mod service;

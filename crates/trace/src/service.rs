@@ -2,7 +2,7 @@
 
 use crate::{
     Came, Fit, ResponseFuture, Role, Sink, Subject,
-    bridge::{self, Made},
+    bridge::{self, Made, Place},
     foreign,
     future::Scope,
     ids::Ids,
@@ -18,7 +18,7 @@ use std::{
 use tower_service::Service;
 use towpath_core::{
     Shared,
-    context::{Field, SpanId, TraceContext, TraceId},
+    context::{Field, SpanId, TraceContext, TraceId, enter_trace},
 };
 use tracing::Span;
 
@@ -106,7 +106,10 @@ where
         let Some(context) = hooks.context(&mut request) else {
             return ResponseFuture::new(self.inner.call(request), Scope::Outer, None);
         };
-        let parent = context.trace();
+        let mut parent = context.trace();
+        if parent.is_none() && role != Role::Server {
+            parent = bridge::around();
+        }
         let own = match parent {
             Some(parent) => self.known.child(parent, came, role),
             None => {
@@ -137,7 +140,7 @@ impl<S, H> Trace<S, H> {
     fn watched<Req>(
         &mut self,
         mut request: Req,
-        mut own: TraceContext,
+        own: TraceContext,
         parent: Option<SpanId>,
     ) -> ResponseFuture<S, Req, H>
     where
@@ -148,10 +151,11 @@ impl<S, H> Trace<S, H> {
         let (role, keep) = (about.role, self.known.settings.keep);
         let start = hooks.start(&mut request);
         let subject = hooks.subject(&request);
-        let mut span = None;
+        let (mut place, mut span) = (Place { own, parent }, None);
         if own.is_sampled() {
-            span = open::<H, S, Req>(hooks, about, &mut request, &subject, &mut own, parent);
+            span = open::<H, S, Req>(hooks, about, &mut request, &subject, &mut place);
         }
+        let Place { own, parent } = place;
         let recorded = span.is_some() || if own.is_sampled() { about.listens } else { keep.any() };
         if role != Role::Server {
             hooks.send(&mut request, parent);
@@ -192,29 +196,26 @@ fn open<H, S, Req>(
     about: &About,
     request: &mut Req,
     subject: &H::Subject,
-    own: &mut TraceContext,
-    parent: Option<SpanId>,
+    place: &mut Place,
 ) -> Option<Box<Span>>
 where
     S: Service<Req>,
     H: Fit<Req, S::Response, S::Error>,
 {
+    // The span that is around it says nothing about whether this one is to be.
+    let inside = (about.role == Role::Server).then(|| enter_trace(place.own));
     let span = span::open(about.role, &subject.name());
+    drop(inside);
     if span.is_disabled() {
         return None;
     }
     subject.attributes(&mut |name, value| span::put(&span, name, value));
     let context = hooks.context(request)?;
     let tracestate = context.field(Field::Tracestate).cloned();
-    *own = bridge::cross(Made {
-        span: &span,
-        role: about.role,
-        own: *own,
-        parent,
-        tracestate: tracestate.as_deref(),
-    });
-    context.set_trace(Some(*own));
-    own.is_sampled().then(|| Box::new(span))
+    let (role, tracestate) = (about.role, tracestate.as_deref());
+    *place = bridge::cross(Made { span: &span, role, own: place.own, parent: place.parent, tracestate });
+    context.set_trace(Some(place.own));
+    place.own.is_sampled().then(|| Box::new(span))
 }
 
 impl<S: Clone, H> Clone for Trace<S, H> {
