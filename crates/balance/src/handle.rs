@@ -2,7 +2,7 @@
 
 use crate::{BalanceConfig, Counts, fleet::Fleet, pick::Pick};
 use std::{fmt, sync::Arc, time::Duration};
-use towpath_core::{Clock, Endpoint, EndpointStatus, Live};
+use towpath_core::{Clock, Endpoint, EndpointId, EndpointStatus, Live};
 
 /// A balancer, to look at and to configure. Clones are the same. It does not keep the balancer's task alive.
 #[derive(Clone)]
@@ -33,6 +33,7 @@ pub struct EndpointView {
 /// What a handle asks, whatever the types are.
 trait Inspect: Send + Sync {
     fn endpoints(&self) -> Vec<EndpointView>;
+    fn endpoint(&self, id: EndpointId) -> Option<Endpoint>;
     fn counts(&self) -> Counts;
     fn is_settled(&self) -> bool;
     fn is_panicking(&self) -> bool;
@@ -47,6 +48,11 @@ impl BalanceHandle {
     /// All endpoints, in no particular order.
     pub fn endpoints(&self) -> Vec<EndpointView> {
         self.0.endpoints()
+    }
+
+    /// The endpoint of an id, while it is there.
+    pub fn endpoint(&self, id: EndpointId) -> Option<Endpoint> {
+        self.0.endpoint(id)
     }
 
     /// How many there are, by what is known of them.
@@ -90,6 +96,10 @@ impl<S: Send, P: Pick> Inspect for Fleet<S, P> {
             }
         };
         roster.members().iter().map(view).collect()
+    }
+
+    fn endpoint(&self, id: EndpointId) -> Option<Endpoint> {
+        self.roster().find(id).map(|member| (*member.endpoint).clone())
     }
 
     fn counts(&self) -> Counts {

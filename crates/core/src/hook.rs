@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// metrics, logs and the admin interface listen.
 ///
 /// `()` listens to nothing and costs nothing; a closure `Fn(&E)` listens; a pair listens twice; an `Arc`
-/// listens as what is in it. It is called on the path of the call: it must neither block nor panic.
+/// or an `Option` listens as what is in it. It is called on the path of the call: it must neither block nor panic.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -40,6 +40,15 @@ impl<A: Observe<E>, B: Observe<E>, E: ?Sized> Observe<E> for (A, B) {
     fn observe(&self, event: &E) {
         self.0.observe(event);
         self.1.observe(event);
+    }
+}
+
+impl<O: Observe<E>, E: ?Sized> Observe<E> for Option<O> {
+    #[inline]
+    fn observe(&self, event: &E) {
+        if let Some(observe) = self {
+            observe.observe(event);
+        }
     }
 }
 

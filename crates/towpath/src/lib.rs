@@ -53,6 +53,7 @@ pub mod policies;
 mod register;
 mod route;
 mod server;
+mod sight;
 
 pub use channel::{Channel, ChannelFuture, Channels, ClientState};
 pub use client::{Accepted, CallError, CallRequest, Client, ClientBuilder, ClientFuture, Reply};
@@ -61,6 +62,7 @@ pub use policies::{ClientPolicies, ServerPolicies};
 pub use register::Register;
 pub use route::{Route, RouteFuture, sources};
 pub use server::{Server, ServerBuilder};
+pub use sight::{ClientTrace, ServerTrace, Tracing};
 
 pub use towpath_core::{
     Acceptance, Answer, Backoff, BoxError, Budget, BudgetConfig, Change, Class, Classify, Clock, CodecId,
@@ -95,4 +97,5 @@ pub use towpath_pool as pool;
 pub use towpath_registry as registry;
 pub use towpath_retry as retry;
 pub use towpath_timeout as timeout;
+pub use towpath_trace as trace;
 pub use towpath_transport as transport;

@@ -109,6 +109,12 @@ impl<L> ServerBuilder<L> {
         ServerBuilder { config, options, peers, announce, layer: Stack::new(layer, outer) }
     }
 
+    /// Puts a layer around all that were put in before.
+    pub(crate) fn around<M>(self, layer: M) -> ServerBuilder<Stack<L, M>> {
+        let ServerBuilder { config, options, peers, announce, layer: inner } = self;
+        ServerBuilder { config, options, peers, announce, layer: Stack::new(inner, layer) }
+    }
+
     /// Puts the usual policies around what is served: admission, limits. As a [layer](Self::layer), in its place
     /// among the others.
     pub fn policies(self, policies: impl Into<ServerStack>) -> ServerBuilder<Stack<ServerStack, L>> {

@@ -82,6 +82,17 @@ impl<D, C, O> TraceLayer<D, C, O> {
         TraceLayer { about: self.about, hooks: Hooks { describe, classify, observe } }
     }
 
+    /// As [`observe`](Self::observe), if there is somebody.
+    pub fn observe_if<O2>(self, observe: Option<O2>) -> TraceLayer<D, C, Option<O2>>
+    where
+        O2: for<'a> towpath_core::Observe<Recorded<'a>>,
+    {
+        let listens = self.about.listens || observe.is_some();
+        let mut layer = self.observe(observe);
+        layer.about.listens = listens;
+        layer
+    }
+
     /// What is called, where that is one place: `mcp://orders:8080`. Spans say it, unless whoever
     /// [picks](towpath_core::context::pick) endpoints has said another one.
     #[must_use]
@@ -90,10 +101,13 @@ impl<D, C, O> TraceLayer<D, C, O> {
         self
     }
 
-    /// Finds the address of an endpoint that was [picked](towpath_core::context::pick), for spans of attempts. It is
-    /// asked for calls that are recorded.
+    /// Finds the address of the endpoint that was [picked](towpath_core::context::pick) (`None`: nobody has said that one
+    /// was), for spans of attempts. It is asked for calls that are recorded.
     #[must_use]
-    pub fn locate(mut self, locate: impl Fn(EndpointId) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
+    pub fn locate(
+        mut self,
+        locate: impl Fn(Option<EndpointId>) -> Option<Arc<str>> + Send + Sync + 'static,
+    ) -> Self {
         self.about.locate = Some(Arc::new(locate));
         self
     }

@@ -15,7 +15,7 @@ pub(crate) struct State<H> {
 }
 
 /// Where an endpoint is, by its id.
-pub(crate) type Locate = Arc<dyn Fn(EndpointId) -> Option<Arc<str>> + Send + Sync>;
+pub(crate) type Locate = Arc<dyn Fn(Option<EndpointId>) -> Option<Arc<str>> + Send + Sync>;
 
 /// What a layer is, whatever the types of its calls are.
 #[derive(Clone)]
@@ -68,7 +68,7 @@ impl About {
         if let Some(endpoint) = endpoint {
             put("towpath.endpoint", Value::Int(i64::try_from(endpoint.0).unwrap_or(i64::MAX)));
         }
-        let located = endpoint.zip(self.locate.as_ref()).and_then(|(endpoint, locate)| locate(endpoint));
+        let located = self.locate.as_ref().and_then(|locate| locate(endpoint));
         if let Some(address) = located.as_ref().or(self.target.as_ref()) {
             put_address(address, put);
         }

@@ -455,7 +455,7 @@ async fn a_span_says_what_is_called_and_where() {
     let log = Log::default();
     let layer = TraceLayer::attempt(config(1.0)).observe(log.observer());
     let layer = layer.target("mcp://orders:8080");
-    let located = layer.clone().locate(|id| (id == EndpointId(5)).then(|| "10.0.0.5:81".into()));
+    let located = layer.clone().locate(|id| (id == Some(EndpointId(5))).then(|| "10.0.0.5:81".into()));
     let picks = |id: u64| {
         service_fn(move |request: Request| {
             context::pick(EndpointId(id));

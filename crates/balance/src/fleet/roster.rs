@@ -141,6 +141,10 @@ impl<S> Roster<S> {
     }
 
     /// One more; one that is there already is described anew.
+    pub(crate) fn find(&self, id: EndpointId) -> Option<&Member<S>> {
+        self.members.get(*self.places.get(&id)?)
+    }
+
     pub(crate) fn join(&mut self, endpoint: Endpoint, stack: Arc<Spare<S>>, key: Key) {
         if self.places.contains_key(&endpoint.id()) {
             self.leaving.push(key);

@@ -3,11 +3,11 @@
 use std::fmt;
 
 /// 16 bytes, not all zero: the whole tree of calls.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(pub u128);
 
 /// 8 bytes, not all zero: one operation in it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpanId(pub u64);
 
 /// The trace that a call belongs to, and the span that is its parent.

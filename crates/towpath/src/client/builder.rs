@@ -8,6 +8,7 @@ use crate::{
     channel::{Channels, Connector, default_pool},
     policies::ClientStack,
     route::{Checks, Cluster, ClusterSettings, Goal, Kind, Route, sources},
+    sight::Whereabouts,
 };
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
@@ -79,12 +80,14 @@ impl Client {
 #[derive(Clone)]
 #[must_use = "a builder does nothing unless it connects"]
 pub struct ClientBuilder<L = Identity> {
-    settings: Settings,
-    layer: L,
+    pub(crate) settings: Settings,
+    pub(crate) layer: L,
 }
 
 #[derive(Clone)]
-struct Settings {
+pub(crate) struct Settings {
+    /// Who is to know where attempts go.
+    pub(crate) whereabouts: Vec<Whereabouts>,
     config: ClientConfig,
     timeout: Option<TimeoutConfig>,
     pool: PoolConfig,
@@ -97,6 +100,7 @@ struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            whereabouts: Vec::new(),
             config: ClientConfig::default(),
             timeout: Some(TimeoutConfig::default()),
             pool: default_pool(),
@@ -442,7 +446,8 @@ impl<L> ClientBuilder<L> {
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        let Settings { timeout, idempotent, .. } = self.settings;
+        let Settings { timeout, idempotent, whereabouts, .. } = self.settings;
+        whereabouts.iter().for_each(|whereabouts| whereabouts.set(&route));
         let stack = self.layer.layer(route.clone());
         (build(stack, timeout, Some(route.clone()), idempotent), route)
     }

@@ -194,3 +194,37 @@ impl From<Error> for CallError {
         CallError::Failed(error)
     }
 }
+
+/// A handler whose own call has no result fails with MCP-E-009, which names the code of that call as its cause: so `?` does
+/// in a handler. Whoever knows better what it means to its caller says that with a code of its own and
+/// [`Fault::wrap`].
+impl From<CallError> for Fault {
+    fn from(error: CallError) -> Fault {
+        let failed = Fault::new(ErrorKind::HandlerFailed, "the handler failed because a call of its own did");
+        match (&error, error.code()) {
+            (CallError::Fault(fault), _) => failed.wrap(fault),
+            (CallError::Failed(error), _) => failed.wrap_error(error),
+            (_, Some(code)) => failed.with_cause(code),
+            (_, None) => failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_within_a_handler_is_the_cause_of_its_fault() {
+        let cause = |error: CallError| {
+            let fault = Fault::from(error);
+            (fault.code().to_string(), fault.cause().map(|code| code.to_string()))
+        };
+        let handler = "MCP-E-009".to_owned();
+        let lost = CallError::from(Error::new(ErrorKind::ConnectionLost));
+        assert_eq!(cause(lost), (handler.clone(), Some("MCP-E-010".to_owned())));
+        let own = CallError::from(Fault::new(ErrorKind::Overloaded, "later"));
+        assert_eq!(cause(own), (handler.clone(), Some(ErrorKind::Overloaded.error_code().to_string())));
+        assert_eq!(cause(CallError::Layer("no".into())), (handler, None));
+    }
+}
