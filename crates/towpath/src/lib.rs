@@ -60,7 +60,7 @@ pub use client::{Accepted, CallError, CallRequest, Client, ClientBuilder, Client
 pub use cores::Cores;
 pub use policies::{ClientPolicies, ServerPolicies};
 pub use register::Register;
-pub use route::{Route, RouteFuture, sources};
+pub use route::{EndpointHandles, Route, RouteFuture, sources};
 pub use server::{Server, ServerBuilder};
 pub use sight::{ClientTrace, ServerTrace, Tracing};
 
@@ -84,6 +84,8 @@ pub use towpath_transport::{
     ClientAuth, ClientTls, ClientTlsBuilder, InvalidTls, ServerTls, ServerTlsBuilder,
 };
 
+#[cfg(feature = "admin")]
+pub use towpath_admin as admin;
 pub use towpath_auth as auth;
 pub use towpath_balance as balance;
 pub use towpath_breaker as breaker;

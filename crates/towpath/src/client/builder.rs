@@ -8,7 +8,7 @@ use crate::{
     channel::{Channels, Connector, default_pool},
     policies::ClientStack,
     route::{Checks, Cluster, ClusterSettings, Goal, Kind, Route, sources},
-    sight::Whereabouts,
+    sight::{Sight, Whereabouts},
 };
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
@@ -88,6 +88,7 @@ pub struct ClientBuilder<L = Identity> {
 pub(crate) struct Settings {
     /// Who is to know where attempts go.
     pub(crate) whereabouts: Vec<Whereabouts>,
+    pub(crate) sight: Sight,
     config: ClientConfig,
     timeout: Option<TimeoutConfig>,
     pool: PoolConfig,
@@ -101,6 +102,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             whereabouts: Vec::new(),
+            sight: Sight::default(),
             config: ClientConfig::default(),
             timeout: Some(TimeoutConfig::default()),
             pool: default_pool(),
@@ -236,7 +238,8 @@ impl<L> ClientBuilder<L> {
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around the connection. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ClientBuilder<Stack<M, L>> {
-        let ClientBuilder { settings, layer: outer } = self;
+        let ClientBuilder { mut settings, layer: outer } = self;
+        settings.sight.layer::<M>();
         ClientBuilder { settings, layer: Stack::new(layer, outer) }
     }
 
@@ -259,6 +262,8 @@ impl<L> ClientBuilder<L> {
         let policies = policies.into();
         self.settings.cluster.breaker = policies.endpoint_breaker();
         self.settings.cluster.classify = policies.classifier();
+        self.settings.sight.policies = Some(policies.handles());
+        self.settings.sight.endpoint_breaker = self.settings.cluster.breaker.is_some();
         self.layer(policies)
     }
 
@@ -402,7 +407,7 @@ impl<L> ClientBuilder<L> {
         S::Future: Send + 'static,
     {
         let stack = self.layer.layer(service);
-        build(stack, self.settings.timeout, None, self.settings.idempotent)
+        build(stack, self.settings.timeout, None, self.settings.idempotent, self.settings.sight)
     }
 
     /// Makes channels for endpoints, with these settings and without layers: the bottom of each endpoint's stack, for a balancer
@@ -446,19 +451,26 @@ impl<L> ClientBuilder<L> {
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        let Settings { timeout, idempotent, whereabouts, .. } = self.settings;
+        let Settings { timeout, idempotent, whereabouts, sight, .. } = self.settings;
         whereabouts.iter().for_each(|whereabouts| whereabouts.set(&route));
         let stack = self.layer.layer(route.clone());
-        (build(stack, timeout, Some(route.clone()), idempotent), route)
+        (build(stack, timeout, Some(route.clone()), idempotent, sight), route)
     }
 }
 
-fn build<S>(stack: S, timeout: Option<TimeoutConfig>, route: Option<Route>, idempotent: Patterns) -> Client
+fn build<S>(
+    stack: S,
+    timeout: Option<TimeoutConfig>,
+    route: Option<Route>,
+    idempotent: Patterns,
+    mut sight: Sight,
+) -> Client
 where
     S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
+    sight.built(timeout, route.as_ref());
     let (stack, own_deadline) = match timeout {
         Some(config) => (
             erase(DeadlineLayer::new(config).layer(stack.clone())),
@@ -466,7 +478,7 @@ where
         ),
         None => (erase(stack.clone()), erase(stack)),
     };
-    Client::new(Inner { stack, own_deadline, route, idempotent })
+    Client::new(Inner { stack, own_deadline, route, idempotent, sight })
 }
 
 impl<L> fmt::Debug for ClientBuilder<L> {

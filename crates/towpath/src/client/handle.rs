@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     channel::{Channel, ClientState},
-    route::{Cluster, Kind, Route},
+    policies::ClientHandles,
+    route::{Cluster, EndpointHandles, Kind, Route},
+    sight::Sight,
 };
 use std::{
     fmt,
@@ -73,17 +75,18 @@ use towpath_pool::PoolHandle;
 /// It is a `tower::Service<Request>` as well: put layers around it, or have a router pass calls on to it.
 #[derive(Clone)]
 pub struct Client {
-    pub(super) inner: Shared<Inner>,
+    pub(crate) inner: Shared<Inner>,
 }
 
-pub(super) struct Inner {
+pub(crate) struct Inner {
     /// The stack for calls that bring no deadline of their own.
     pub(super) stack: Box<dyn Erased>,
     /// The stack for calls that do: nothing shortens it but what they inherit.
     pub(super) own_deadline: Box<dyn Erased>,
     /// `None` over a service of the user's.
-    pub(super) route: Option<Route>,
+    pub(crate) route: Option<Route>,
     pub(super) idempotent: Patterns,
+    pub(crate) sight: Sight,
 }
 
 impl Client {
@@ -170,6 +173,18 @@ impl Client {
     /// What the [checks](super::ClientBuilder::health) of the endpoints of a name have found out. `None` if there are none.
     pub fn health(&self) -> Option<HealthChecker> {
         self.cluster().and_then(|cluster| cluster.checker().cloned())
+    }
+
+    /// What stands around each endpoint of a name: its connections and its breaker. Empty if there is one address, and over
+    /// a service of one's own.
+    pub fn endpoint_handles(&self) -> Vec<EndpointHandles> {
+        self.cluster().map(|cluster| cluster.around().all()).unwrap_or_default()
+    }
+
+    /// What can be seen of the [policies](super::ClientBuilder::policies), and changed, while they run; `None` if there are
+    /// none. Where policies were said more than once, the last ones.
+    pub fn policies(&self) -> Option<&ClientHandles> {
+        self.inner.sight.policies.as_ref()
     }
 
     /// Makes no new calls from now on, from any clone; the connections end when the outstanding ones are

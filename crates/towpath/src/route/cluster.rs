@@ -1,6 +1,7 @@
 //! Many endpoints as one service: found by discovery, each with its breaker and its connections, under a balancer.
 
 use super::{
+    around::{Around, EndpointHandles},
     checks::{Checks, MaybeChecked},
     closing::{Closed, Closing},
     pick::AnyPick,
@@ -65,6 +66,7 @@ pub(crate) struct Cluster {
     name: Arc<str>,
     pub(crate) balance: Inner,
     handle: BalanceHandle,
+    around: Around,
     checker: Option<HealthChecker>,
     /// Where the endpoints are looked up, if it is a directory that does so.
     source: Option<NameHandle>,
@@ -75,6 +77,7 @@ pub(crate) struct Cluster {
 
 /// Makes the stack of an endpoint.
 struct Stacks {
+    around: Around,
     channels: Channels,
     breaker: Option<EndpointBreaker>,
 }
@@ -84,7 +87,9 @@ impl NewService<Endpoint> for Stacks {
 
     fn new_service(&self, endpoint: Endpoint) -> Stack {
         let breaker = self.breaker.as_ref().map(|breaker| breaker.for_endpoint(&endpoint));
-        let channel = self.channels.new_service(endpoint);
+        let channel = self.channels.new_service(endpoint.clone());
+        let handle = breaker.as_ref().map(EndpointBreaker::handle);
+        self.around.insert(EndpointHandles { endpoint, pool: channel.pool(), breaker: handle });
         maybe(breaker.as_ref(), MapErr::new(channel, BoxError::from as fn(Error) -> BoxError))
     }
 }
@@ -104,19 +109,44 @@ impl Cluster {
         let checker = checks.map(|checks| checks.checker(&channels));
         let discover = MaybeChecked::new(discover, checker.as_ref());
         let (closed, changed) = (Closed::default(), Arc::new(Notify::new()));
+        let around = Around::default();
+        let left = around.clone();
+        let forget = move |event: &BalanceEvent| {
+            if let BalanceEvent::Left(endpoint) = event {
+                left.remove(endpoint.id());
+            }
+        };
         let balance = Balancer::new(balance)
             .pick_by(picker)
             .classify(classify)
             .honour_context()
-            .observe((observe, tell(Arc::downgrade(&changed))))
+            .observe((observe, (tell(Arc::downgrade(&changed)), forget)))
             .explain(explain(source.clone()))
-            .over(Closing::new(discover, closed.clone()), Stacks { channels, breaker });
+            .over(
+                Closing::new(discover, closed.clone()),
+                Stacks { around: around.clone(), channels, breaker },
+            );
         let handle = balance.handle();
-        Cluster { name: name.into(), balance, handle, checker, source, closed, changed, made: Instant::now() }
+        Cluster {
+            name: name.into(),
+            balance,
+            handle,
+            around,
+            checker,
+            source,
+            closed,
+            changed,
+            made: Instant::now(),
+        }
     }
 
     pub(crate) fn handle(&self) -> &BalanceHandle {
         &self.handle
+    }
+
+    /// What stands around each endpoint.
+    pub(crate) fn around(&self) -> &Around {
+        &self.around
     }
 
     /// Who checks the endpoints.

@@ -1,5 +1,6 @@
 //! Where a client's calls go: to one address, or to the endpoints of a name.
 
+mod around;
 mod checks;
 mod closing;
 mod cluster;
@@ -7,6 +8,7 @@ mod goal;
 mod pick;
 mod service;
 
+pub use around::EndpointHandles;
 pub(crate) use checks::Checks;
 pub(crate) use cluster::{Cluster, ClusterSettings};
 pub(crate) use goal::Goal;

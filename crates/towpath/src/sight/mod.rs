@@ -1,6 +1,41 @@
-//! What others see of calls: traces.
+//! What others see of calls: traces; and what a client knows of itself, for who looks at it.
 
+#[cfg(feature = "admin")]
+mod admin;
 mod trace;
 
 pub(crate) use trace::Whereabouts;
 pub use trace::{ClientTrace, ServerTrace, Tracing};
+
+use crate::{policies::ClientHandles, route::Route};
+use std::any::type_name;
+use towpath_timeout::TimeoutConfig;
+
+/// What a client knows of itself: written down by its builder.
+#[derive(Clone, Default)]
+#[cfg_attr(not(feature = "admin"), allow(dead_code))]
+pub(crate) struct Sight {
+    /// The types of its layers, from outside to inside.
+    pub(crate) layers: Vec<&'static str>,
+    pub(crate) policies: Option<ClientHandles>,
+    /// Whether each endpoint has a breaker.
+    pub(crate) endpoint_breaker: bool,
+    pub(crate) timeout: Option<TimeoutConfig>,
+    #[cfg(feature = "admin")]
+    pub(crate) recorder: Option<towpath_admin::Recorder>,
+}
+
+impl Sight {
+    pub(crate) fn layer<M>(&mut self) {
+        self.layers.push(type_name::<M>());
+    }
+
+    /// The client is made.
+    pub(crate) fn built(&mut self, timeout: Option<TimeoutConfig>, route: Option<&Route>) {
+        self.timeout = timeout;
+        #[cfg(feature = "admin")]
+        self.follow(route);
+        #[cfg(not(feature = "admin"))]
+        let _ = route;
+    }
+}

@@ -1,0 +1,179 @@
+//! What is shown to whom.
+
+use crate::{
+    Force, Target, http,
+    text::now_ms,
+    view::{Explanation, Snapshot},
+};
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use tokio::{sync::watch, time::Instant};
+use towpath_core::Clock;
+
+/// What is shown, and to whom: makes an axum router. Clones that are made later are told of later targets only by
+/// themselves.
+///
+/// Read-only, and without a token, unless said otherwise. See the [crate](crate) for what is where.
+#[derive(Clone)]
+#[must_use = "it shows nothing unless its router is served"]
+pub struct Admin {
+    began: Instant,
+    targets: Vec<(Arc<str>, Target)>,
+    writable: bool,
+    token: Option<Arc<str>>,
+    metrics: Option<Router>,
+    live: Option<Ask>,
+    ready: Option<Ask>,
+    closed: Arc<watch::Sender<bool>>,
+}
+
+/// Answers a question about health.
+pub(crate) type Ask = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Response> + Send>> + Send + Sync>;
+
+fn ask<F, Fut>(ask: F) -> Ask
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: IntoResponse> + Send + 'static,
+{
+    Arc::new(move || {
+        let asked = ask();
+        Box::pin(async move { asked.await.into_response() })
+    })
+}
+
+impl Admin {
+    /// Shows nothing yet.
+    pub fn new() -> Self {
+        Admin {
+            began: Clock::now(),
+            targets: Vec::new(),
+            writable: false,
+            token: None,
+            metrics: None,
+            live: None,
+            ready: None,
+            closed: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    /// Shows a client or a server, under this name: a [`Target`], or with the facade a `&Client`.
+    pub fn target(mut self, name: impl Into<Arc<str>>, target: impl Into<Target>) -> Self {
+        self.targets.push((name.into(), target.into()));
+        self
+    }
+
+    /// Whether breakers can be opened and closed by hand here. By default nothing can be changed.
+    pub fn writable(mut self, writable: bool) -> Self {
+        self.writable = writable;
+        self
+    }
+
+    /// Answers only who sends `authorization: Bearer <token>`. A browser is asked for it once by the console, which keeps it
+    /// for the tab. The page itself, which shows nothing of its own, and the answers of `/health` are for all.
+    pub fn token(mut self, token: impl Into<Arc<str>>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Serves this at `/metrics`: a router whose `/` tells metrics.
+    pub fn metrics(mut self, metrics: Router) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Answers `/health/live` and `/health/ready`: with what a [`Health`] of the facade says, for example. Without this, both
+    /// say that the process answers.
+    ///
+    /// ```
+    /// use towpath_admin::Admin;
+    /// let admin = Admin::new().health(async || "alive", async || (axum::http::StatusCode::SERVICE_UNAVAILABLE, "warming up"));
+    /// # drop(admin);
+    /// ```
+    ///
+    /// [`Health`]: https://docs.rs/towpath-health
+    pub fn health<L, LF, R, RF>(mut self, live: L, ready: R) -> Self
+    where
+        L: Fn() -> LF + Send + Sync + 'static,
+        LF: Future<Output: IntoResponse> + Send + 'static,
+        R: Fn() -> RF + Send + Sync + 'static,
+        RF: Future<Output: IntoResponse> + Send + 'static,
+    {
+        (self.live, self.ready) = (Some(ask(live)), Some(ask(ready)));
+        self
+    }
+
+    /// All that is seen at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            at_ms: now_ms(),
+            up_ms: Clock::now().saturating_duration_since(self.began).as_millis() as u64,
+            writable: self.writable,
+            targets: self.targets.iter().map(|(name, target)| target.view(name)).collect(),
+        }
+    }
+
+    /// What was decided about a call, if one of the targets has kept it.
+    pub fn explain(&self, trace_id: &str) -> Vec<Explanation> {
+        let of = |(name, target): &(Arc<str>, Target)| {
+            let found = target.recorded()?.explain(trace_id)?;
+            Some(Explanation { target: name.to_string(), ..(*found).clone() })
+        };
+        self.targets.iter().filter_map(of).collect()
+    }
+
+    /// The router, to be nested into any app. The app's server is to end what streams when it ends: see
+    /// [`close`](Self::close).
+    pub fn router(&self) -> Router {
+        http::router(self)
+    }
+
+    /// Ends the streams of `/events`, now and later, so that a server which waits for all answers to be complete can end.
+    /// (Without this they end within a minute, and browsers come back.)
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
+    pub(crate) fn force(&self, target: &str, breaker: &str, force: Force) -> bool {
+        let found = self.targets.iter().filter(|(name, _)| **name == *target);
+        found.fold(false, |done, (_, target)| target.force(breaker, force) || done)
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    pub(crate) fn has_token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    pub(crate) fn metrics_router(&self) -> Option<Router> {
+        self.metrics.clone()
+    }
+
+    pub(crate) fn asks(&self) -> (Option<Ask>, Option<Ask>) {
+        (self.live.clone(), self.ready.clone())
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin::new()
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.targets.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("Admin")
+            .field("targets", &names)
+            .field("writable", &self.writable)
+            .finish_non_exhaustive()
+    }
+}

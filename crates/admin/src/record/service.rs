@@ -1,0 +1,104 @@
+//! What the layers make of the inner service.
+
+use super::{
+    future::{AttemptFuture, CallFuture},
+    notes::{self, Mark, Notes},
+    recorder::{Call, Recorder},
+};
+use std::task::{Context, Poll};
+use tower_service::Service;
+use towpath_core::{
+    BoxError, Clock, Request, Response,
+    context::{Listen, TraceContext, pick},
+};
+
+/// A service whose calls are recorded; [`CallsLayer`](crate::CallsLayer) makes it. It is ready when the inner one is.
+///
+/// # Cancel safety
+/// A call that is dropped before it is answered is counted as cancelled.
+#[derive(Clone, Debug)]
+pub struct Calls<S> {
+    pub(super) inner: S,
+    pub(super) recorder: Recorder,
+}
+
+/// A service whose calls are recorded as attempts; [`AttemptsLayer`](crate::AttemptsLayer) makes it. It is ready when the
+/// inner one is.
+///
+/// A call without a trace gets one here, which is not sampled, so that it can be found again at the callee as well.
+#[derive(Clone, Debug)]
+pub struct Attempts<S> {
+    pub(super) inner: S,
+    pub(super) recorder: Recorder,
+}
+
+impl<S> Service<Request> for Calls<S>
+where
+    S: Service<Request, Response = Response>,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = BoxError;
+    type Future = CallFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let recorder = self.recorder.lend();
+        let began = Clock::start(&mut request);
+        let context = request.context();
+        let mut call = Call {
+            began,
+            method: request.method().clone(),
+            deadline: context.deadline(),
+            priority: context.priority(),
+            idempotent: context.is_idempotent(),
+            notes: Notes::new(context.trace().map(|trace| trace.trace_id), recorder.samples()),
+        };
+        let inner = notes::within(&mut call.notes, || self.inner.call(request));
+        CallFuture::new(inner, recorder, call)
+    }
+}
+
+impl<S> Service<Request> for Attempts<S>
+where
+    S: Service<Request, Response = Response>,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = BoxError;
+    type Future = AttemptFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let recorder = self.recorder.lend();
+        let trace = request.context().trace();
+        let (mark, begun) = Mark::begin(Clock::now(), trace.map(|trace| trace.trace_id));
+        if let (None, Some(begun)) = (trace, begun) {
+            let own = TraceContext { trace_id: begun.trace, ..TraceContext::random(false) };
+            request.context_mut().set_trace(Some(own));
+        }
+        let listen = Listen::new();
+        let inner = self.inner.call(request);
+        let heard = listen.heard();
+        drop(listen);
+        if let Some(endpoint) = heard {
+            mark.goes_to(endpoint);
+            // Who plans attempts listens too.
+            pick(endpoint);
+            if begun.is_some_and(|begun| begun.sampled) {
+                mark.choice(|picked| recorder.choice(picked));
+            }
+        }
+        AttemptFuture::new(inner, recorder, mark)
+    }
+}
