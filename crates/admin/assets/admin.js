@@ -5,6 +5,9 @@ const $ = (id) => document.getElementById(id);
 let token = sessionStorage.getItem("towpath-admin-token");
 let writable = false;
 let last = null;
+/** Targets whose faults are shown in full. */
+const opened = new Set();
+const FEW = 6;
 
 /** An element: classes after the name, then attributes, then children (texts or elements). */
 function el(what, attributes, ...children) {
@@ -213,14 +216,20 @@ function limits(target) {
 function faults(target) {
   if (!target.traffic) return null;
   if (!target.faults.length) return el("p.none", null, "no call has failed");
-  return el("ul.faults", null, ...target.faults.map((one) => el("li", { "data-fault": one.trace_id },
+  const all = opened.has(target.name);
+  const shown = all ? target.faults : target.faults.slice(0, FEW);
+  const toggle = () => { all ? opened.delete(target.name) : opened.add(target.name); show(last); };
+  const more = target.faults.length > FEW
+    ? el("button.toggle", { type: "button", "aria-expanded": String(all), "data-key": target.name + " faults", onclick: toggle }, all ? "Fewer" : `${target.faults.length - FEW} more`)
+    : null;
+  return el("div", null, el("ul.faults", null, ...shown.map((one) => el("li", { "data-fault": one.trace_id },
     el("div.line", null,
       el("time", { datetime: new Date(one.at_ms).toISOString() }, new Date(one.at_ms).toTimeString().slice(0, 8)),
       el("span.badge.bad", null, one.code || "error"),
       el("code", null, one.method),
       el("span.more", null, time(one.took_us) + (one.attempts ? `, ${one.attempts} attempt${one.attempts > 1 ? "s" : ""}` : "") + (one.endpoint ? `, last at ${one.endpoint}` : ""))),
     el("ol.chain", null, ...one.chain.map((text) => el("li", null, text))),
-    el("button.trace.mono", { type: "button", "data-key": `${target.name} ${one.trace_id}`, onclick: () => explain(one.trace_id) }, one.trace_id))));
+    el("button.trace.mono", { type: "button", "data-key": `${target.name} ${one.trace_id}`, onclick: () => explain(one.trace_id) }, one.trace_id)))), more);
 }
 
 function section(target) {
@@ -237,6 +246,7 @@ function section(target) {
 function show(snapshot) {
   last = snapshot;
   writable = snapshot.writable;
+  $("metrics").hidden = !snapshot.metrics;
   const selection = document.getSelection();
   // Who marks a text to copy it is not to lose it.
   if (selection && !selection.isCollapsed && $("targets").contains(selection.anchorNode)) return;

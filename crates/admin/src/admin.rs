@@ -24,6 +24,7 @@ pub struct Admin {
     targets: Vec<(Arc<str>, Target)>,
     writable: bool,
     token: Option<Arc<str>>,
+    hosts: Vec<Box<str>>,
     metrics: Option<Router>,
     live: Option<Ask>,
     ready: Option<Ask>,
@@ -52,6 +53,7 @@ impl Admin {
             targets: Vec::new(),
             writable: false,
             token: None,
+            hosts: Vec::new(),
             metrics: None,
             live: None,
             ready: None,
@@ -75,6 +77,14 @@ impl Admin {
     /// for the tab. The page itself, which shows nothing of its own, and the answers of `/health` are for all.
     pub fn token(mut self, token: impl Into<Arc<str>>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Answers under this name too while there is no token: the host of the URL under which an app of yours serves the
+    /// router, without the port. `localhost` and addresses are answered in any case, other names are not: a page of
+    /// somebody else's can have its own name point to this machine. Can be used more than once.
+    pub fn host(mut self, name: impl Into<Box<str>>) -> Self {
+        self.hosts.push(name.into());
         self
     }
 
@@ -111,6 +121,7 @@ impl Admin {
             at_ms: now_ms(),
             up_ms: Clock::now().saturating_duration_since(self.began).as_millis() as u64,
             writable: self.writable,
+            metrics: self.metrics.is_some(),
             targets: self.targets.iter().map(|(name, target)| target.view(name)).collect(),
         }
     }
@@ -151,6 +162,10 @@ impl Admin {
 
     pub(crate) fn has_token(&self) -> Option<&str> {
         self.token.as_deref()
+    }
+
+    pub(crate) fn knows(&self, host: &str) -> bool {
+        self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
     }
 
     pub(crate) fn metrics_router(&self) -> Option<Router> {

@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub up_ms: u64,
     /// Whether breakers can be opened and closed by hand here.
     pub writable: bool,
+    /// Whether there is something at `/metrics`.
+    pub metrics: bool,
     /// Clients and servers, in the order in which they were given.
     pub targets: Vec<TargetView>,
 }

@@ -29,10 +29,12 @@ const HEADERS: &[(HeaderName, &str)] = &[
 
 /// Puts headers on every answer, and refuses what comes under a foreign name while there is no token.
 pub(super) async fn headers(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let mut response = match admin.has_token().is_some() || is_own_name(request.headers()) {
+    let mut response = match admin.has_token().is_some()
+        || is_own_name(request.headers(), |name| admin.knows(name))
+    {
         true => next.run(request).await,
         false => {
-            let why = "this is served without a token, so only under the name localhost or an address: a page of \
+            let why = "this is served without a token, so only under the name localhost, an address, or a name that Admin::host was told: a page of \
                        somebody else's may have had its name changed into this machine's";
             refuse(StatusCode::FORBIDDEN, why)
         }
@@ -45,14 +47,14 @@ pub(super) async fn headers(State(admin): State<Arc<Admin>>, request: Request, n
 
 /// Whether a browser asks for it by a name that nobody else can have (DNS rebinding: a page from `evil.example` may have
 /// that name point here, and reads what it likes). Who says no host is no browser.
-fn is_own_name(headers: &HeaderMap) -> bool {
+fn is_own_name(headers: &HeaderMap, known: impl Fn(&str) -> bool) -> bool {
     let Some(host) = headers.get(HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };
     let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((v6, _)) => v6,
         None => host.split(':').next().unwrap_or(host),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok() || known(name)
 }
 
 /// Lets in who has the token.
@@ -82,9 +84,14 @@ mod tests {
 
     #[test]
     fn names_of_others_are_foreign() {
-        let own =
-            |host: &'static str| is_own_name(&HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]));
-        for host in ["localhost", "LocalHost:80", "127.0.0.1:9", "[::1]:9", "[::1]", "10.0.0.7"] {
+        let own = |host: &'static str| {
+            is_own_name(&HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]), |name| {
+                name == "ops.example"
+            })
+        };
+        for host in
+            ["localhost", "LocalHost:80", "127.0.0.1:9", "[::1]:9", "[::1]", "10.0.0.7", "ops.example:80"]
+        {
             assert!(own(host), "{host}");
         }
         for host in
@@ -92,6 +99,6 @@ mod tests {
         {
             assert!(!own(host), "{host}");
         }
-        assert!(is_own_name(&HeaderMap::new()));
+        assert!(is_own_name(&HeaderMap::new(), |_| false));
     }
 }

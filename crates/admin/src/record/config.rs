@@ -15,7 +15,7 @@ use std::{error::Error as StdError, fmt};
 /// assert!(serde_json::from_str::<RecordConfig>(r#"{"sample": 2.0}"#).is_err());
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Raw", into = "Raw")]
 pub struct RecordConfig(Raw);
 
@@ -41,12 +41,6 @@ const MOST: usize = 65_536;
 impl Default for Raw {
     fn default() -> Self {
         Raw { sample: 0.01, failures: 512, samples: 128, messages: true }
-    }
-}
-
-impl Default for RecordConfig {
-    fn default() -> Self {
-        RecordConfig(Raw::default())
     }
 }
 

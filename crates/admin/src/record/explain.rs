@@ -39,6 +39,7 @@ pub(super) fn explain(
     };
     let trace = call.notes.trace.map(|trace| trace.to_string()).or(said);
     let views = endpoints.map(BalanceHandle::endpoints).unwrap_or_default();
+    let last = call.notes.attempts().filter_map(|attempt| attempt.endpoint).last();
     Explanation {
         target: String::new(),
         trace_id: trace.unwrap_or_else(|| TraceId::random().to_string()),
@@ -50,7 +51,7 @@ pub(super) fn explain(
         idempotent: call.idempotent,
         sampled: call.notes.sampled,
         attempts: call.notes.made() as u32,
-        endpoint: call.notes.attempts().last().map_or_else(String::new, |last| name(last.endpoint, &views)),
+        endpoint: last.map_or_else(String::new, |endpoint| name(Some(endpoint), &views)),
         decisions: decisions(&call, took, &outcome, &chain, &views),
         outcome,
         chain,
