@@ -36,8 +36,7 @@ impl<L> ClientBuilder<L> {
     pub fn admin(self, recorder: Recorder) -> ClientBuilder<Recorded<L>> {
         let ClientBuilder { mut settings, layer } = self;
         let layer = Stack::new(recorder.attempts(), Stack::new(layer, recorder.calls()));
-        settings.sight.layers.insert(0, type_name::<CallsLayer>());
-        settings.sight.layers.push(type_name::<AttemptsLayer>());
+        settings.sight.around::<CallsLayer, AttemptsLayer>();
         settings.sight.recorder = Some(recorder);
         ClientBuilder { settings, layer }
     }

@@ -30,6 +30,12 @@ impl Sight {
         self.layers.push(type_name::<M>());
     }
 
+    /// Two more: around those that were put in before, and below them.
+    pub(crate) fn around<M, N>(&mut self) {
+        self.layers.insert(0, type_name::<M>());
+        self.layers.push(type_name::<N>());
+    }
+
     /// The client is made.
     pub(crate) fn built(&mut self, timeout: Option<TimeoutConfig>, route: Option<&Route>) {
         self.timeout = timeout;

@@ -136,6 +136,7 @@ impl<L> ClientBuilder<L> {
         let tracing = tracing.into();
         let whereabouts = Whereabouts::default();
         self.settings.whereabouts.push(whereabouts.clone());
+        self.settings.sight.around::<Traced, Traced>();
         let traced = |of| {
             let whereabouts = whereabouts.clone();
             tracing.layer(of).locate(move |id| whereabouts.find(id))
