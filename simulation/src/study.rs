@@ -58,7 +58,7 @@ impl Study {
         use Picker::{LeastRequest, Ours, PeakEwma, RoundRobin, Slice};
         let of = |retry| move |picker| Line { picker, breaker: true, retry };
         let once = [RoundRobin, PeakEwma, LeastRequest, Ours, Slice].map(of(false));
-        let again = [RoundRobin, Ours].map(of(true));
+        let again = [RoundRobin, Ours, Slice].map(of(true));
         Study {
             scenario: Scenario::fleet(clients, servers),
             lines: [&once[..], &again[..]].concat(),
