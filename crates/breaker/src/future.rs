@@ -74,9 +74,20 @@ where
                     *this.polled = true;
                     return Poll::Pending;
                 };
-                let Some(ticket) = this.ticket.take() else { return Poll::Pending };
                 // What is answered at the first poll took no time.
                 let (start, waited) = (*this.start, *this.polled);
+                if !waited
+                    && let Some(ticket) = &this.ticket
+                    && ticket.common.classify.is_success(outcome.as_ref())
+                    && ticket.finish_at_once()
+                {
+                    let reject = &ticket.common.reject;
+                    let outcome = outcome.map_err(|error| reject.pass(error));
+                    // It has ended: there is nothing to be given back.
+                    *this.ticket = None;
+                    return Poll::Ready(outcome);
+                }
+                let Some(ticket) = this.ticket.take() else { return Poll::Pending };
                 match outcome {
                     Ok(mut response) => {
                         let end = if waited { ticket.common.info.end(&mut response) } else { start };

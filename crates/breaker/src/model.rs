@@ -6,9 +6,8 @@
 
 use crate::{
     BreakerConfig, BreakerOptions, State, Window,
-    cell::{Cell, Outcome},
+    cell::{Calm, Cell, Outcome, Pass},
     settings::Settings,
-    state::Pass,
 };
 use fastrand::Rng;
 use proptest::prelude::*;
@@ -216,11 +215,18 @@ proptest! {
             config, phase: Phase::Closed, epoch: 0, since: 0, ended: Vec::new(), open_times: Vec::new(),
         };
         let (mut now, mut started, mut calls) = (0, 0, Vec::<(usize, Call)>::new());
+        let mut calm = Calm::NEVER;
         for step in steps {
             match step {
                 Step::Wait(time) => now += time,
                 Step::Start => {
-                    let (pass, expected) = (cell.admit(at(now)).ok(), model.start(started, now));
+                    // As a service does: what it has seen of the breaker may do.
+                    let pass = cell.admit_calmly(&calm, at(now)).or_else(|| {
+                        let pass = cell.admit(at(now)).ok();
+                        calm = cell.calm(at(now));
+                        pass
+                    });
+                    let expected = model.start(started, now);
                     prop_assert_eq!(pass.map(|pass| pass.slot.is_some()), expected);
                     if let (Some(pass), Some(probe)) = (pass, expected) {
                         calls.push((started, Call { pass, start: now, epoch: model.epoch, probe }));
@@ -229,7 +235,10 @@ proptest! {
                 }
                 Step::End(call, outcome) if !calls.is_empty() => {
                     let (number, call) = calls.remove(call % calls.len());
-                    cell.finish(call.pass, outcome, at(call.start), at(now));
+                    let at_once = outcome == Outcome::Good && now == call.start;
+                    if !at_once || !cell.finish_at_once(call.pass) {
+                        cell.finish(call.pass, outcome, at(call.start), at(now));
+                    }
                     model.end(number, &call, outcome, now);
                 }
                 Step::Drop(call) if !calls.is_empty() => {

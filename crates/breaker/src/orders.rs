@@ -4,9 +4,8 @@
 
 use crate::{
     BreakerConfig, BreakerOptions, Mode, State,
-    cell::{Cell, Outcome},
+    cell::{Cell, Outcome, Pass},
     settings::Settings,
-    state::Pass,
 };
 use fastrand::Rng;
 use loom::{sync::Arc, thread};
@@ -168,6 +167,33 @@ fn good_calls_of_both_threads_are_counted() {
         };
         bench.beside(good, good);
         assert_eq!(bench.cell.view(bench.now).window.calls, 2);
+    });
+}
+
+/// What was seen while it was closed lets nobody in once it has opened.
+#[test]
+fn who_was_calm_sees_that_it_opened() {
+    loom::model(|| {
+        let bench = Bench::new(1);
+        let calm = bench.cell.calm(bench.now);
+        let good = move |cell: &Cell, now| {
+            if let Some(pass) = cell.admit_calmly(&calm, now)
+                && !cell.finish_at_once(pass)
+            {
+                cell.finish(pass, Outcome::Good, now, now);
+            }
+        };
+        bench.beside(good, |cell, now| {
+            for _ in 0..2 {
+                cell.finish(admit(cell, now).unwrap(), BAD, now, now);
+            }
+        });
+        // A good one between the two failures, or none.
+        if bench.state() == State::Open {
+            assert!(bench.cell.admit_calmly(&calm, bench.now).is_none());
+        } else {
+            assert_eq!(bench.cell.view(bench.now).window.calls, 3);
+        }
     });
 }
 

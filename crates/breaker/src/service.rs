@@ -2,8 +2,9 @@
 
 use crate::{
     BreakerKey, ResponseFuture,
-    cell::Cell,
+    cell::{Calm, Cell, Pass},
     error::turned_away,
+    state::Refusal,
     table::Places,
     ticket::{Common, Ticket},
 };
@@ -16,7 +17,7 @@ use std::{
 };
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
-use towpath_core::{Cached, CallInfo, Classify, Clock, OnReject, Shared};
+use towpath_core::{Cached, CallInfo, Classify, Clock, Method, OnReject, Shared};
 
 /// A service behind a breaker; [`BreakerLayer`](crate::BreakerLayer) makes it.
 ///
@@ -31,9 +32,22 @@ pub struct Breaker<S, K = (), C = towpath_core::DefaultClassify, I = (), R = ()>
     inner: S,
     common: Shared<Common<K, C, I, R>>,
     places: Cached<Places>,
+    last: Last,
     /// What this clone was readied with, as a gate.
     readied: Option<Ticket<K, C, I, R>>,
     wait: Option<Wait>,
+}
+
+/// What a clone remembers of its last call, so that the next one need not ask again.
+#[derive(Clone)]
+struct Last {
+    /// Its method, if its breaker is that of the method.
+    method: Option<Method>,
+    /// Where its breaker is.
+    place: u32,
+    calm: Calm,
+    /// How often the config had been replaced when that was seen.
+    version: u64,
 }
 
 /// Made when a shut gate is waited for.
@@ -42,7 +56,8 @@ type Wait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 impl<S, K, C, I, R> Breaker<S, K, C, I, R> {
     pub(crate) fn new(inner: S, common: Common<K, C, I, R>) -> Self {
         let places = common.table.reader();
-        Breaker { inner, common: Shared::new(common), places, readied: None, wait: None }
+        let last = Last { method: None, place: 0, calm: Calm::NEVER, version: 0 };
+        Breaker { inner, common: Shared::new(common), places, last, readied: None, wait: None }
     }
 
     /// Waits until the gate lets a call through, and keeps the way in for this clone.
@@ -105,6 +120,47 @@ async fn wait(table: Arc<crate::table::Table>, mut until: Option<Instant>) {
     }
 }
 
+impl<S, K, C, I, R> Breaker<S, K, C, I, R> {
+    /// Lets a call through whose breaker is as the call before saw it: as most are.
+    #[inline]
+    fn admit_calmly<Req>(&self, request: &Req, now: Instant) -> Option<Pass>
+    where
+        K: BreakerKey<Req>,
+    {
+        let (common, last) = (&*self.common, &self.last);
+        if !common.key.is_last(request, last.method.as_ref())
+            || common.table.settings().config.version() != last.version
+        {
+            return None;
+        }
+        common.table.at(last.place).admit_calmly(&last.calm, now)
+    }
+
+    /// Finds the breaker and asks it, and remembers both.
+    #[inline(never)]
+    fn admit<Req>(&mut self, request: &Req, now: Instant) -> Result<Pass, Refusal>
+    where
+        K: BreakerKey<Req>,
+    {
+        let common = &*self.common;
+        let place = common.table.place(common.key.key(request), &mut self.places);
+        let version = common.table.settings().config.version();
+        let cell = common.table.at(place);
+        let admitted = cell.admit(now);
+        let method = common.key.method(request).cloned();
+        self.last = Last { method, place, calm: cell.calm(now), version };
+        match admitted {
+            // It was ready, and keeps its word.
+            Err(_) if common.gate => Ok(Cell::pass_unasked()),
+            Err(refusal) => {
+                cell.reject(refusal);
+                Err(refusal)
+            }
+            Ok(pass) => Ok(pass),
+        }
+    }
+}
+
 impl<S, K, C, I, R, Req> Service<Req> for Breaker<S, K, C, I, R>
 where
     S: Service<Req> + Clone,
@@ -133,24 +189,24 @@ where
         let ticket = match self.readied.take() {
             Some(ticket) => ticket,
             None => {
-                let place = common.table.place(common.key.key(&request), &mut self.places);
-                let cell = common.table.at(place);
-                let pass = match cell.admit(start) {
-                    Ok(pass) => pass,
-                    // It was ready, and keeps its word.
-                    Err(_) if common.gate => Cell::pass_unasked(),
+                let calm = match self.admit_calmly(&request, start) {
+                    Some(pass) => Ok(pass),
+                    None => self.admit(&request, start),
+                };
+                let (common, place) = (self.common.lend(), self.last.place);
+                match calm {
+                    Ok(pass) => Ticket { common, place, pass },
                     Err(refusal) => {
-                        cell.reject(refusal);
+                        let cell = common.table.at(place);
                         let config = common.table.settings().config.get();
                         let error = turned_away(cell, &config, refusal, start);
-                        let ticket = Ticket { common: self.common.lend(), place, pass: Cell::pass_unasked() };
+                        let ticket = Ticket { common, place, pass: Cell::pass_unasked() };
                         // The inner service was readied for this call and will not be called: what it reserved
                         // goes back with it.
                         self.inner = self.inner.clone();
                         return ResponseFuture::turned_away(error, ticket, start);
                     }
-                };
-                Ticket { common: self.common.lend(), place, pass }
+                }
             }
         };
         ResponseFuture::called(self.inner.call(request), ticket, start)
@@ -164,6 +220,7 @@ impl<S: Clone, K, C, I, R> Clone for Breaker<S, K, C, I, R> {
             inner: self.inner.clone(),
             common: self.common.clone(),
             places: self.places.clone(),
+            last: self.last.clone(),
             readied: None,
             wait: None,
         }

@@ -61,7 +61,7 @@ enum Slot {
 
 /// A call was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pass {
+pub(crate) struct Admitted {
     pub(crate) epoch: u64,
     /// It is a probe, and this is its slot.
     pub(crate) slot: Option<u16>,
@@ -151,7 +151,7 @@ impl Machine {
     }
 
     /// A call came.
-    pub(crate) fn admit(&mut self, config: &BreakerConfig, now: Instant) -> Result<Pass, Refusal> {
+    pub(crate) fn admit(&mut self, config: &BreakerConfig, now: Instant) -> Result<Admitted, Refusal> {
         match &self.phase {
             // Open -> HalfOpen, when the open time is over
             Phase::Open { until: Some(until) } if *until <= now => {
@@ -172,7 +172,7 @@ impl Machine {
                     if ramp.as_ref().is_some_and(|ramp| ramp.until <= now) {
                         *ramp = None;
                     }
-                    return Ok(Pass { epoch, slot: None });
+                    return Ok(Admitted { epoch, slot: None });
                 }
                 Err(Refusal { state: State::Closed, until: Some(now + config.ramp / RAMP_STEPS) })
             }
@@ -181,7 +181,7 @@ impl Machine {
                 Some(free) => {
                     slots[free] = Slot::Out(now);
                     // There are at most 1000.
-                    Ok(Pass { epoch, slot: Some(free as u16) })
+                    Ok(Admitted { epoch, slot: Some(free as u16) })
                 }
                 None => Err(Refusal { state: State::HalfOpen, until: unanswered_at(slots, config) }),
             },

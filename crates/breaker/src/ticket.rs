@@ -1,8 +1,7 @@
 //! What a call that was let through holds until it ended.
 
 use crate::{
-    cell::{Cell, Outcome},
-    state::Pass,
+    cell::{Cell, Outcome, Pass},
     table::Table,
 };
 use std::sync::Arc;
@@ -32,8 +31,14 @@ impl<K, C, I, R> Ticket<K, C, I, R> {
         self.common.table.at(self.place)
     }
 
-    /// The call ended.
+    /// The call ended well at its first poll. `false`: there is more to be done, by [`Ticket::finish`].
     #[inline]
+    pub(crate) fn finish_at_once(&self) -> bool {
+        self.cell().finish_at_once(self.pass)
+    }
+
+    /// The call ended.
+    #[inline(never)]
     pub(crate) fn finish(mut self, class: &Class, start: Instant, end: Instant) {
         let pass = self.pass;
         self.pass.slot = None;

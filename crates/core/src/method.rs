@@ -98,6 +98,14 @@ impl Method {
         &self.0
     }
 
+    /// Whether both are the same name, known without a look at it: one is a clone of the other, or they are made of the
+    /// same literal. Two that are equal for another reason count as different.
+    #[inline]
+    pub fn is_same(&self, other: &Self) -> bool {
+        // Both hold on to their bytes, so nothing else can be in that place.
+        std::ptr::eq(&*self.0, &*other.0)
+    }
+
     /// What stands before the last dot; empty if there is none.
     pub fn service(&self) -> &str {
         self.as_str().rsplit_once('.').map_or("", |(service, _)| service)
@@ -186,6 +194,16 @@ mod tests {
         assert_eq!(m.name(), "Place");
         let bare = Method::from_static("Ping");
         assert_eq!((bare.service(), bare.name()), ("", "Ping"));
+    }
+
+    #[test]
+    fn a_clone_is_the_same() {
+        let (made, literal) = (Method::from("A.B".to_string()), Method::from_static("A.B"));
+        assert!(made.is_same(&made.clone()) && literal.is_same(&literal.clone()));
+        assert!(made == literal && !made.is_same(&literal));
+        let long = Bytes::from_static(b"A.BC");
+        let [all, part] = [long.clone(), long.slice(..3)].map(Method::from_checked);
+        assert!(!all.is_same(&part) && part.is_same(&part.clone()));
     }
 
     #[test]

@@ -67,6 +67,7 @@ impl Cell {
         let version = self.settings.config.version();
         let config = self.settings.config.get();
         let before = std::mem::replace(&mut inner.config, config);
+        inner.replaced += 1;
         self.version.store(version, Ordering::Relaxed);
         if before.window != inner.config.window {
             self.restart(&mut inner, now);
@@ -87,7 +88,6 @@ impl Cell {
             }
             Window::Calls(calls) => Kept::Calls { most: calls.into(), from: self.ring.next() },
         };
-        self.one_by_one.store(matches!(inner.window, Kept::Calls { .. }).into(), Ordering::Relaxed);
         self.slow.store(slow_ns(&inner.config), Ordering::Relaxed);
         self.show_turn(inner);
     }

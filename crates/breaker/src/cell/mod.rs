@@ -8,7 +8,7 @@ use crate::{
     BreakerConfig, Change, Counts, Mode, State,
     event::Ended,
     settings::Settings,
-    state::{Gate, Machine, Pass, Refusal},
+    state::{Admitted, Gate, Machine, Refusal},
     sync::{AtomicU64, Mutex, MutexGuard, Ordering},
     window::Ring,
 };
@@ -20,17 +20,23 @@ use tokio::{
 };
 use towpath_core::{Endpoint, Tally};
 
-/// The gate in the low bits of [`Cell::word`]; the epoch is above them.
+/// The gate in the low bits of [`Cell::word`].
 const FREE: u64 = 0;
 const ASK: u64 = 1;
 /// Shut by an open breaker, and by a half-open one.
 const SHUT: u64 = 2;
 const SHUT_HALF: u64 = 3;
 const GATE: u64 = 3;
-const GATE_BITS: u32 = 2;
+/// Above them: whether a call that ends well and at once is only to be added to the tally.
+const PLAIN: u64 = 4;
+/// Then how often the config was replaced, as far as there is room,
+const CONFIG: u32 = 3;
+const CONFIG_BITS: u32 = 16;
+/// and the epoch.
+const EPOCH: u32 = CONFIG + CONFIG_BITS;
 
-/// An epoch that there never is: what is admitted with it decides nothing.
-const NO_EPOCH: u64 = u64::MAX >> GATE_BITS;
+/// A word that there never is: what is admitted with it decides nothing.
+const NO_WORD: u64 = u64::MAX;
 
 /// The counts of [`Cell::tally`].
 const GOOD: usize = 0;
@@ -47,7 +53,8 @@ pub(crate) struct Cell {
     settings: Arc<Settings>,
     /// Times below are nanoseconds from here.
     base: Instant,
-    /// The epoch, and the gate.
+    /// The gate, what else there is to know at a glance, and the epoch: what was admitted while it was the same belongs
+    /// to the same state.
     word: AtomicU64,
     /// Until when a shut gate is shut; all ones: nobody knows.
     until: AtomicU64,
@@ -55,8 +62,6 @@ pub(crate) struct Cell {
     turn_at: AtomicU64,
     /// From which time on a call is slow; all ones: none is.
     slow: AtomicU64,
-    /// 1 if the last calls are kept one by one.
-    one_by_one: AtomicU64,
     /// Which version of the config is in use.
     version: AtomicU64,
     /// Why it opened: see [`pack`].
@@ -72,6 +77,8 @@ pub(crate) struct Cell {
 struct Inner {
     machine: Machine,
     config: Arc<BreakerConfig>,
+    /// How often that was replaced.
+    replaced: u64,
     /// All that ended and is not in the tally.
     locked: Counts,
     /// Those of them that were slow and good.
@@ -85,6 +92,28 @@ struct Inner {
     /// The window when it opened last.
     tripped: Counts,
     changes: u64,
+}
+
+/// A call was admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pass {
+    /// [`Cell::word`] as it was then, or the epoch alone.
+    word: u64,
+    /// It is a probe, and this is its slot.
+    pub(crate) slot: Option<u16>,
+}
+
+/// What was seen of a breaker that lets every call through: while it is as it was then, and until that time, it lets the
+/// next one through as well.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Calm {
+    word: u64,
+    until: Option<Instant>,
+}
+
+impl Calm {
+    /// Nothing was seen.
+    pub(crate) const NEVER: Calm = Calm { word: NO_WORD, until: None };
 }
 
 /// How a call ended.
@@ -122,6 +151,7 @@ impl Cell {
         let inner = Inner {
             machine: Machine::new(now, rng),
             config,
+            replaced: 0,
             locked: Counts::default(),
             slow_good: 0,
             window: Kept::Calls { most: 0, from: 0 },
@@ -140,7 +170,6 @@ impl Cell {
             until: AtomicU64::new(u64::MAX),
             turn_at: AtomicU64::new(u64::MAX),
             slow: AtomicU64::new(u64::MAX),
-            one_by_one: AtomicU64::new(0),
             version: AtomicU64::new(version),
             why: AtomicU64::new(0),
             tally: Tally::new(),
@@ -149,7 +178,9 @@ impl Cell {
             changes: watch::channel(None).0,
             freed: Notify::new(),
         };
-        cell.restart(&mut cell.lock(), now);
+        let mut inner = cell.lock();
+        cell.restart(&mut inner, now);
+        cell.leave(inner, now);
         cell
     }
 
@@ -181,9 +212,29 @@ impl Cell {
         }
         let word = self.word.load(Ordering::Acquire);
         if word & GATE == FREE {
-            return Ok(Pass { epoch: word >> GATE_BITS, slot: None });
+            return Ok(Pass { word, slot: None });
         }
         self.admit_or_refuse(word, now)
+    }
+
+    /// What to remember of it, for the next call.
+    pub(crate) fn calm(&self, now: Instant) -> Calm {
+        let word = self.word.load(Ordering::Acquire);
+        if word & GATE != FREE {
+            return Calm::NEVER;
+        }
+        self.turn_if_due(now);
+        // It was written before the word that we have read, or is that of a later state.
+        let until = self.instant(self.turn_at.load(Ordering::Relaxed));
+        Calm { word, until }
+    }
+
+    /// A call came, and a call before it saw this: `None` if that does not hold any more.
+    #[inline]
+    pub(crate) fn admit_calmly(&self, calm: &Calm, now: Instant) -> Option<Pass> {
+        let same =
+            self.word.load(Ordering::Acquire) == calm.word && calm.until.is_none_or(|until| now < until);
+        same.then_some(Pass { word: calm.word, slot: None })
     }
 
     /// Whether every call is let through.
@@ -194,7 +245,7 @@ impl Cell {
 
     /// What is let through without being asked about: it decides nothing.
     pub(crate) fn pass_unasked() -> Pass {
-        Pass { epoch: NO_EPOCH, slot: None }
+        Pass { word: NO_WORD, slot: None }
     }
 
     /// Until when every call is turned away; `None`: some call may be let through.
@@ -219,7 +270,7 @@ impl Cell {
             let config = inner.config.clone();
             let admitted = inner.machine.admit(&config, now);
             self.leave(inner, now);
-            admitted
+            admitted.map(|Admitted { epoch, slot }| Pass { word: epoch << EPOCH, slot })
         };
         match admitted {
             Err(_) if self.in_panic() => Ok(Cell::pass_unasked()),
@@ -235,16 +286,33 @@ impl Cell {
         if outcome != Outcome::Good || slow || pass.slot.is_some() {
             return self.settle(pass, outcome, slow, end);
         }
-        if self.word.load(Ordering::Acquire) >> GATE_BITS != pass.epoch {
+        let word = self.word.load(Ordering::Acquire);
+        if word >> EPOCH != pass.word >> EPOCH {
             return;
         }
-        let turn_at = self.turn_at.load(Ordering::Relaxed);
-        if turn_at != u64::MAX && self.ns(end) >= turn_at {
-            self.turn(end);
-        }
+        self.turn_if_due(end);
         self.tally.add(GOOD, 1);
-        if self.one_by_one.load(Ordering::Relaxed) != 0 {
+        if word & PLAIN == 0 {
             self.ring.push(Ended { failed: false, soft: false, slow: false });
+        }
+    }
+
+    /// A call ended well, at the time at which it was admitted: then too little time has passed for it to be slow, and
+    /// for anything to be turned. `false` if there is more to be done.
+    #[inline]
+    pub(crate) fn finish_at_once(&self, pass: Pass) -> bool {
+        let plain =
+            self.word.load(Ordering::Acquire) == pass.word && pass.word & (PLAIN | GATE) == PLAIN | FREE;
+        if plain {
+            self.tally.add(GOOD, 1);
+        }
+        plain
+    }
+
+    fn turn_if_due(&self, now: Instant) {
+        let turn_at = self.turn_at.load(Ordering::Relaxed);
+        if turn_at != u64::MAX && self.ns(now) >= turn_at {
+            self.turn(now);
         }
     }
 
@@ -257,12 +325,12 @@ impl Cell {
 
     #[cold]
     fn settle(&self, pass: Pass, outcome: Outcome, slow: bool, end: Instant) {
-        if pass.epoch == NO_EPOCH || (pass.slot.is_none() && outcome == Outcome::Nothing) {
+        if pass.word == NO_WORD || (pass.slot.is_none() && outcome == Outcome::Nothing) {
             return;
         }
         let mut inner = self.lock();
         // Under the lock nobody changes it: an old answer decides nothing.
-        if inner.machine.epoch() != pass.epoch {
+        if inner.machine.epoch() != pass.word >> EPOCH {
             return;
         }
         let config = inner.config.clone();

@@ -1,6 +1,8 @@
 //! What a breaker shows and tells of what was decided.
 
-use super::{ASK, Cell, FREE, GATE_BITS, Inner, REJECTED, SHUT, SHUT_HALF};
+use super::{
+    ASK, CONFIG, CONFIG_BITS, Cell, EPOCH, FREE, GATE, Inner, PLAIN, REJECTED, SHUT, SHUT_HALF, keep::Kept,
+};
 use crate::{
     BreakerEvent, Change, Counts, Reason, State,
     state::{Gate, Refusal},
@@ -27,7 +29,9 @@ impl Cell {
         if let Gate::Shut(_) = gate {
             self.until.store(until.map_or(u64::MAX, |until| self.ns(until)), Ordering::Relaxed);
         }
-        let word = inner.machine.epoch() << GATE_BITS | bits;
+        let plain = if let Kept::Time(_) = inner.window { PLAIN } else { 0 };
+        let config = (inner.replaced & ((1 << CONFIG_BITS) - 1)) << CONFIG;
+        let word = inner.machine.epoch() << EPOCH | config | plain | bits;
         self.word.store(word, Ordering::Release);
         if let Some(endpoint) = &self.endpoint {
             match gate {
@@ -35,7 +39,7 @@ impl Cell {
                 Gate::Ask if inner.machine.state() == State::HalfOpen => {
                     endpoint.state().ask_ejection(Some(now));
                 }
-                _ if before != word => drop(endpoint.state().end_ejection()),
+                _ if state(before) != state(word) => drop(endpoint.state().end_ejection()),
                 _ => {}
             }
         }
@@ -79,6 +83,11 @@ impl Cell {
         self.tally.add(REJECTED, 1);
         self.settings.report(&BreakerEvent::Rejected { name: self.name.clone(), state: refusal.state });
     }
+}
+
+/// What the machine says by a word: the gate and the epoch.
+fn state(word: u64) -> (u64, u64) {
+    (word & GATE, word >> EPOCH)
 }
 
 /// How many bits each of the two counts has in [`Cell::why`].

@@ -14,6 +14,12 @@ use std::{collections::HashMap, convert::Infallible, error::Error as StdError, s
 pub trait Classify<Res, Err: ?Sized> {
     /// What this outcome means.
     fn classify(&self, outcome: Result<&Res, &Err>) -> Class;
+
+    /// Whether it is a success, which most are: there may be a quicker way to tell than to say all that it means.
+    #[inline]
+    fn is_success(&self, outcome: Result<&Res, &Err>) -> bool {
+        self.classify(outcome).is_success()
+    }
 }
 
 impl<F, Res, Err: ?Sized> Classify<Res, Err> for F
@@ -153,5 +159,10 @@ impl<E: AsError + ?Sized> Classify<Response<Bytes>, E> for DefaultClassify {
             Ok(response) => self.fault_response(response),
             Err(error) => self.error(error.as_error()),
         }
+    }
+
+    #[inline]
+    fn is_success(&self, outcome: Result<&Response, &E>) -> bool {
+        matches!(outcome, Ok(response) if !response.is_fault())
     }
 }
