@@ -90,12 +90,17 @@ impl Prometheus {
 
     /// `GET /metrics`, to be merged into or nested in any router.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        Router::new().nest("/metrics", self.page())
+    }
+
+    /// The same at `/`, to be nested where one likes.
+    pub fn page<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let prometheus = self.clone();
         let show = async move || {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
             (kind, prometheus.render()).into_response()
         };
-        Router::new().route("/metrics", get(show))
+        Router::new().route("/", get(show))
     }
 }
 

@@ -62,6 +62,8 @@ pub use policies::{ClientPolicies, ServerPolicies};
 pub use register::Register;
 pub use route::{EndpointHandles, Route, RouteFuture, sources};
 pub use server::{Server, ServerBuilder};
+#[cfg(feature = "metrics")]
+pub use sight::{ClientMetrics, ServerMetrics};
 pub use sight::{ClientTrace, ServerTrace, Tracing};
 
 pub use towpath_core::{
@@ -95,6 +97,8 @@ pub use towpath_discover as discover;
 pub use towpath_fallback as fallback;
 pub use towpath_health as health;
 pub use towpath_limit as limit;
+#[cfg(feature = "metrics")]
+pub use towpath_metrics as metrics;
 pub use towpath_pool as pool;
 pub use towpath_registry as registry;
 pub use towpath_retry as retry;

@@ -1,6 +1,6 @@
 //! The answering side.
 
-use crate::{announce::Announce, policies::ServerStack, register::Register};
+use crate::{announce::Announce, policies::ServerStack, register::Register, sight::ServerCounting};
 use std::{fmt, io, net::SocketAddr, time::Duration};
 use tower_layer::{Identity, Layer, Stack};
 use towpath_health::Readiness;
@@ -47,6 +47,7 @@ impl Server {
             options: BindOptions::new(),
             peers: false,
             announce: Announce::default(),
+            counting: ServerCounting::default(),
             layer: Identity::new(),
         }
     }
@@ -92,10 +93,16 @@ pub struct ServerBuilder<L = Identity> {
     options: BindOptions,
     peers: bool,
     announce: Announce,
+    counting: ServerCounting,
     layer: L,
 }
 
 impl<L> ServerBuilder<L> {
+    #[cfg(feature = "metrics")]
+    pub(crate) fn counting(&mut self) -> &mut ServerCounting {
+        &mut self.counting
+    }
+
     /// The limits and times of its connections.
     pub fn config(mut self, config: ServerConfig) -> Self {
         self.config = config;
@@ -105,20 +112,22 @@ impl<L> ServerBuilder<L> {
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around what is served. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ServerBuilder<Stack<M, L>> {
-        let ServerBuilder { config, options, peers, announce, layer: outer } = self;
-        ServerBuilder { config, options, peers, announce, layer: Stack::new(layer, outer) }
+        let ServerBuilder { config, options, peers, announce, counting, layer: outer } = self;
+        ServerBuilder { config, options, peers, announce, counting, layer: Stack::new(layer, outer) }
     }
 
     /// Puts a layer around all that were put in before.
     pub(crate) fn around<M>(self, layer: M) -> ServerBuilder<Stack<L, M>> {
-        let ServerBuilder { config, options, peers, announce, layer: inner } = self;
-        ServerBuilder { config, options, peers, announce, layer: Stack::new(inner, layer) }
+        let ServerBuilder { config, options, peers, announce, counting, layer: inner } = self;
+        ServerBuilder { config, options, peers, announce, counting, layer: Stack::new(inner, layer) }
     }
 
     /// Puts the usual policies around what is served: admission, limits. As a [layer](Self::layer), in its place
     /// among the others.
-    pub fn policies(self, policies: impl Into<ServerStack>) -> ServerBuilder<Stack<ServerStack, L>> {
-        self.layer(policies.into())
+    pub fn policies(mut self, policies: impl Into<ServerStack>) -> ServerBuilder<Stack<ServerStack, L>> {
+        let policies = policies.into();
+        self.counting.policies(&policies);
+        self.layer(policies)
     }
 
     /// How to listen: the permissions of a Unix socket, a port that several processes share, a listener that is

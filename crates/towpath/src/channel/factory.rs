@@ -1,9 +1,12 @@
 //! How channels come to be.
 
 use super::{Channel, connector::Connector, pipe::Pipe};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use towpath_core::{Endpoint, Error, ErrorKind, Live, NewService, Observe};
-use towpath_pool::{PoolBuilder, PoolConfig, PoolEvent, PoolOptions};
+use towpath_pool::{PoolBuilder, PoolConfig, PoolEvent, PoolHandle, PoolOptions, PoolState, PoolStats};
 use towpath_transport::{Address, ClientConfig, Connection};
 
 /// Makes a [`Channel`] for each endpoint that it is given: the bottom of a stack for one endpoint, under a balancer.
@@ -21,6 +24,28 @@ pub struct Channels {
     connector: Connector,
     pool: Live<PoolConfig>,
     observe: Arc<dyn Observe<PoolEvent> + Send + Sync>,
+    pools: Pools,
+}
+
+/// The pools of all channels that were made. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Pools(Arc<Mutex<Vec<PoolHandle>>>);
+
+impl Pools {
+    fn add(&self, channel: Channel) -> Channel {
+        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that are no more are as many as endpoints have come and gone.
+        pools.retain(|pool| !matches!(pool.state(), PoolState::Closed));
+        pools.push(channel.pool());
+        channel
+    }
+
+    /// Each in numbers.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn stats(&self) -> Vec<PoolStats> {
+        let pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().map(PoolHandle::stats).collect()
+    }
 }
 
 /// A connector keeps its own time, and says more about it: the pool's is for one that does not.
@@ -36,7 +61,7 @@ impl Channels {
     pub(crate) fn of(config: ClientConfig, pool: PoolConfig, connector: Connector) -> Result<Self, Error> {
         config.validate().map_err(|error| Error::new(ErrorKind::ConnectFailed).because(error.to_string()))?;
         let pool = pool.with_connect_timeout(config.connect_timeout.saturating_add(LATE));
-        Ok(Channels { config, connector, pool: pool.into(), observe: Arc::new(()) })
+        Ok(Channels { config, connector, pool: pool.into(), observe: Arc::new(()), pools: Pools::default() })
     }
 
     /// Reports what the pools of its channels do.
@@ -53,7 +78,13 @@ impl Channels {
 
     /// A channel of its own to an address: always ready, its calls wait.
     pub(crate) fn to(&self, address: Address) -> Channel {
-        Channel { pool: self.pool(Ok(address)).shared() }
+        self.pools.add(Channel { pool: self.pool(Ok(address)).shared() })
+    }
+
+    /// The pools of all its channels.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// A connection of its own, beside those of its channels.
@@ -79,7 +110,7 @@ impl NewService<Endpoint> for Channels {
         let address = endpoint.address().parse::<Address>().map_err(|error| {
             Error::new(ErrorKind::ConnectFailed).at(endpoint.address().clone()).because(error.to_string())
         });
-        Channel { pool: self.pool(address).endpoint(endpoint).waits_in_ready().shared() }
+        self.pools.add(Channel { pool: self.pool(address).endpoint(endpoint).waits_in_ready().shared() })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     channel::{Channels, Connector, default_pool},
     policies::ClientStack,
     route::{Checks, Cluster, ClusterSettings, Goal, Kind, Route, sources},
-    sight::{Sight, Whereabouts},
+    sight::{ClientCounting, Sight, Whereabouts},
 };
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
@@ -89,6 +89,7 @@ pub(crate) struct Settings {
     /// Who is to know where attempts go.
     pub(crate) whereabouts: Vec<Whereabouts>,
     pub(crate) sight: Sight,
+    pub(crate) counting: ClientCounting,
     config: ClientConfig,
     timeout: Option<TimeoutConfig>,
     pool: PoolConfig,
@@ -103,6 +104,7 @@ impl Default for Settings {
         Settings {
             whereabouts: Vec::new(),
             sight: Sight::default(),
+            counting: ClientCounting::default(),
             config: ClientConfig::default(),
             timeout: Some(TimeoutConfig::default()),
             pool: default_pool(),
@@ -264,6 +266,7 @@ impl<L> ClientBuilder<L> {
         self.settings.cluster.classify = policies.classifier();
         self.settings.sight.policies = Some(policies.handles());
         self.settings.sight.endpoint_breaker = self.settings.cluster.breaker.is_some();
+        self.settings.counting.policies(&policies);
         self.layer(policies)
     }
 
@@ -393,8 +396,12 @@ impl<L> ClientBuilder<L> {
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        let cluster = Cluster::new(name, discover, self.channels()?, self.settings.cluster.clone(), None);
-        Ok(self.build(Route(Kind::Many(cluster))).0)
+        let (counting, channels) = (self.settings.counting.clone(), self.channels()?);
+        let settings = counting.cluster(self.settings.cluster.clone());
+        let cluster = Cluster::new(name, discover, channels.clone(), settings, None);
+        let route = Route(Kind::Many(cluster));
+        counting.route(&route, &channels);
+        Ok(self.build(route).0)
     }
 
     /// A client over any service in place of a connection: a balancer of one's own, a router in this process
@@ -416,11 +423,12 @@ impl<L> ClientBuilder<L> {
     /// # Errors
     /// MCP-E-011 if a setting makes no sense.
     pub fn channels(&self) -> Result<Channels, Error> {
-        Channels::of(
+        let channels = Channels::of(
             self.settings.config.clone(),
             self.settings.pool.clone(),
             self.settings.connector.clone(),
-        )
+        );
+        channels.map(|channels| self.settings.counting.channels(channels))
     }
 
     fn route<S>(self, url: &str) -> Result<(Client, Route), Error>
@@ -431,17 +439,22 @@ impl<L> ClientBuilder<L> {
         S::Future: Send + 'static,
     {
         let directory = self.settings.directory.clone();
-        let directory = directory.unwrap_or_else(|| Directory::builder().sources(sources()).build());
+        let counting = self.settings.counting.clone();
+        let own = || counting.directory(Directory::builder().sources(sources())).build();
+        let (directory, channels) = (directory.unwrap_or_else(own), self.channels()?);
         let route = match Goal::of(url, directory.sources())? {
-            Goal::One(address) => Kind::One(self.channels()?.to(address)),
+            Goal::One(address) => Kind::One(channels.to(address)),
             Goal::Many => {
                 let refuse = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
                 let watch = directory.watch(url).map_err(|error| refuse(error.to_string()))?;
                 let (settings, found_by) = (self.settings.cluster.clone(), Some(watch.handle()));
-                Kind::Many(Cluster::new(url, watch, self.channels()?, settings, found_by))
+                let settings = counting.cluster(settings);
+                Kind::Many(Cluster::new(url, watch, channels.clone(), settings, found_by))
             }
         };
-        Ok(self.build(Route(route)))
+        let route = Route(route);
+        counting.route(&route, &channels);
+        Ok(self.build(route))
     }
 
     fn build<S>(self, route: Route) -> (Client, Route)

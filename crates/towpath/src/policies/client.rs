@@ -1,5 +1,6 @@
 //! What a client does about failure.
 
+use super::ears::{ClientEars, Ears};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tower::util::{Either, MapErr};
@@ -9,9 +10,9 @@ use towpath_breaker::{BreakerConfig, BreakerEvent, BreakerLayer, Breakers, ByMet
 use towpath_core::{BoxError, DefaultClassify, FromContext, Observe, Request};
 use towpath_limit::{
     AdmissionConfig, AdmissionHandle, AdmissionLayer, ConcurrencyConfig, ConcurrencyHandle,
-    ConcurrencyLimitLayer, RateConfig, RateHandle, RateLimitLayer,
+    ConcurrencyLimitLayer, LimitEvent, RateConfig, RateHandle, RateLimitLayer,
 };
-use towpath_retry::{ByClone, RetryConfig, RetryHandle, RetryLayer};
+use towpath_retry::{ByClone, RetryConfig, RetryEvent, RetryHandle, RetryLayer};
 
 /// What a client does about failure, as plain values: see the [module](super) for what stands where.
 ///
@@ -70,31 +71,42 @@ impl ClientPolicies {
     /// ([`DefaultClassify::declare`]).
     pub fn stack_with(self, classify: DefaultClassify) -> ClientStack {
         let ClientPolicies { admission, breaker, endpoint_breaker, retry, concurrency, rate } = self;
+        let ears = ClientEars::default();
         let (of_admission, of_breaker, of_endpoint) = (classify.clone(), classify.clone(), classify.clone());
         ClientStack {
-            endpoint_breaker: endpoint_breaker
-                .map(|config| BreakerLayer::new(config).honour_context().classify(of_endpoint).as_gate()),
-            classify: classify.clone(),
-            admission: admission
-                .map(|config| AdmissionLayer::new(config).honour_context().classify(of_admission)),
-            breaker: breaker
-                .map(|config| BreakerLayer::new(config).per_method().honour_context().classify(of_breaker)),
-            retry: retry.map(|config| {
-                RetryLayer::new(config).honour_context().classify(classify).inner_keeps_deadlines()
+            endpoint_breaker: endpoint_breaker.map(|config| {
+                let breaker = BreakerLayer::new(config).honour_context().classify(of_endpoint).as_gate();
+                breaker.observe(ears.breakers.clone())
             }),
-            concurrency: concurrency.map(|config| ConcurrencyLimitLayer::new(config).honour_context()),
-            rate: rate.map(|config| RateLimitLayer::new(config).honour_context()),
+            classify: classify.clone(),
+            admission: admission.map(|config| {
+                let admission = AdmissionLayer::new(config).honour_context().classify(of_admission);
+                admission.observe(ears.admission.clone())
+            }),
+            breaker: breaker.map(|config| {
+                let breaker = BreakerLayer::new(config).per_method().honour_context().classify(of_breaker);
+                breaker.observe(ears.breakers.clone())
+            }),
+            retry: retry.map(|config| {
+                let retry = RetryLayer::new(config).honour_context().classify(classify);
+                retry.inner_keeps_deadlines().observe(ears.retry.clone())
+            }),
+            concurrency: concurrency.map(|config| {
+                ConcurrencyLimitLayer::new(config).honour_context().observe(ears.concurrency.clone())
+            }),
+            rate: rate.map(|config| RateLimitLayer::new(config).honour_context().observe(ears.rate.clone())),
+            ears,
         }
     }
 }
 
-type Admission = AdmissionLayer<FromContext, DefaultClassify>;
+type Admission = AdmissionLayer<FromContext, DefaultClassify, (), Ears<LimitEvent>>;
 /// The breaker of one endpoint: it asks to be ejected, and turns away what comes all the same.
 pub(crate) type EndpointBreaker = BreakerLayer<(), DefaultClassify, FromContext>;
 type MethodBreaker = BreakerLayer<ByMethod, DefaultClassify, FromContext>;
-type Attempts = RetryLayer<(), DefaultClassify, FromContext, ByClone>;
-type Concurrency = ConcurrencyLimitLayer<FromContext>;
-type Rate = RateLimitLayer<(), FromContext>;
+type Attempts = RetryLayer<(), DefaultClassify, FromContext, ByClone, (), Ears<RetryEvent>>;
+type Concurrency = ConcurrencyLimitLayer<FromContext, (), Ears<LimitEvent>>;
+type Rate = RateLimitLayer<(), FromContext, (), Ears<LimitEvent>>;
 
 /// A layer that may be left out.
 pub(crate) type Maybe<L, S> = Either<<L as Layer<S>>::Service, S>;
@@ -118,6 +130,7 @@ pub struct ClientStack {
     retry: Option<Attempts>,
     concurrency: Option<Concurrency>,
     rate: Option<Rate>,
+    ears: ClientEars,
 }
 
 /// What can be seen of a client's policies, and changed, while they run; each is there if the policy is.
@@ -151,12 +164,16 @@ impl ClientStack {
     /// Tells `observe` what the breakers do, those of methods and those of endpoints.
     #[must_use]
     pub fn observe_breakers(
-        mut self,
+        self,
         observe: impl Observe<BreakerEvent> + Clone + Send + Sync + 'static,
     ) -> Self {
-        self.breaker = self.breaker.map(|breaker| breaker.observe(observe.clone()));
-        self.endpoint_breaker = self.endpoint_breaker.map(|breaker| breaker.observe(observe));
+        self.ears.breakers.add(observe);
         self
+    }
+
+    /// Who hears what they decide: more can be added while they run.
+    pub fn ears(&self) -> &ClientEars {
+        &self.ears
     }
 
     /// What stands around each endpoint.

@@ -41,8 +41,10 @@
 //! ```
 
 mod client;
+mod ears;
 mod server;
 
 pub(crate) use client::{Boxed, EndpointBreaker, Maybe, maybe};
 pub use client::{ClientHandles, ClientPolicies, ClientStack, Policed};
+pub use ears::{ClientEars, Ears, ServerEars};
 pub use server::{Guarded, ServerHandles, ServerPolicies, ServerStack};

@@ -1,17 +1,20 @@
 //! What a server does about too much work, and about the same work twice.
 
-use super::client::maybe;
+use super::{
+    client::maybe,
+    ears::{Ears, ServerEars},
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tower::util::{Either, MapErr};
 use tower_layer::Layer;
 use tower_service::Service;
 use towpath_core::{BoxError, DefaultClassify, FromContext, Request, Response};
-use towpath_dedupe::{DedupeConfig, DedupeHandle, DedupeLayer, Detached};
+use towpath_dedupe::{DedupeConfig, DedupeEvent, DedupeHandle, DedupeLayer, Detached};
 use towpath_limit::{
-    AdmissionConfig, AdmissionHandle, AdmissionLayer, RateConfig, RateHandle, RateLimitLayer,
+    AdmissionConfig, AdmissionHandle, AdmissionLayer, LimitEvent, RateConfig, RateHandle, RateLimitLayer,
 };
-use towpath_timeout::{EnoughTimeConfig, EnoughTimeHandle, EnoughTimeLayer};
+use towpath_timeout::{EnoughTimeConfig, EnoughTimeHandle, EnoughTimeLayer, TooLittleLeft};
 
 /// What a server does about too much work, and about work that comes too late, as plain values: see the
 /// [module](super) for what stands where.
@@ -50,32 +53,39 @@ impl ServerPolicies {
     /// Puts them together.
     pub fn stack(self) -> ServerStack {
         let ServerPolicies { admission, rate, enough_time, dedupe } = self;
+        let ears = ServerEars::default();
         ServerStack {
-            admission: admission
-                .map(|config| AdmissionLayer::new(config).honour_context().classify(DefaultClassify::new())),
-            rate: rate.map(|config| RateLimitLayer::new(config).honour_context()),
-            enough_time: enough_time.map(EnoughTimeLayer::new),
-            dedupe: dedupe.map(|config| DedupeLayer::new(config).detached()),
+            admission: admission.map(|config| {
+                let admission = AdmissionLayer::new(config).honour_context();
+                admission.classify(DefaultClassify::new()).observe(ears.admission.clone())
+            }),
+            rate: rate.map(|config| RateLimitLayer::new(config).honour_context().observe(ears.rate.clone())),
+            enough_time: enough_time
+                .map(|config| EnoughTimeLayer::new(config).observe(ears.enough_time.clone())),
+            dedupe: dedupe.map(|config| DedupeLayer::new(config).detached().observe(ears.dedupe.clone())),
+            ears,
         }
     }
 }
 
-type Admission = AdmissionLayer<FromContext, DefaultClassify>;
-type Rate = RateLimitLayer<(), FromContext>;
-type Repeats = DedupeLayer<Response, Detached>;
+type Admission = AdmissionLayer<FromContext, DefaultClassify, (), Ears<LimitEvent>>;
+type Rate = RateLimitLayer<(), FromContext, (), Ears<LimitEvent>>;
+type EnoughTime = EnoughTimeLayer<(), (), Ears<TooLittleLeft>>;
+type Repeats = DedupeLayer<Response, Detached, (), DefaultClassify, (), Ears<DedupeEvent>>;
 type Maybe<L, S> = Either<<L as Layer<S>>::Service, S>;
 type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
 
 /// A service with a server's policies around it.
-pub type Guarded<S> = Maybe<Admission, Maybe<Rate, Maybe<EnoughTimeLayer, Maybe<Repeats, Boxed<S>>>>>;
+pub type Guarded<S> = Maybe<Admission, Maybe<Rate, Maybe<EnoughTime, Maybe<Repeats, Boxed<S>>>>>;
 
 /// A server's policies, put together: a layer. The services that it makes share all state.
 #[derive(Clone)]
 pub struct ServerStack {
     admission: Option<Admission>,
     rate: Option<Rate>,
-    enough_time: Option<EnoughTimeLayer>,
+    enough_time: Option<EnoughTime>,
     dedupe: Option<Repeats>,
+    ears: ServerEars,
 }
 
 /// What can be seen of a server's policies, and changed, while they run; each is there if the policy is.
@@ -98,9 +108,14 @@ impl ServerStack {
         ServerHandles {
             admission: self.admission.as_ref().map(Admission::handle),
             rate: self.rate.as_ref().map(Rate::handle),
-            enough_time: self.enough_time.as_ref().map(EnoughTimeLayer::handle),
+            enough_time: self.enough_time.as_ref().map(EnoughTime::handle),
             dedupe: self.dedupe.as_ref().map(Repeats::handle),
         }
+    }
+
+    /// Who hears what they decide: more can be added while they run.
+    pub fn ears(&self) -> &ServerEars {
+        &self.ears
     }
 }
 

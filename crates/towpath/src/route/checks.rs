@@ -3,10 +3,11 @@
 use crate::channel::Channels;
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
-use towpath_core::{Change, Discover, Live};
-use towpath_health::{Checked, HealthChecker, HealthConfig, PingProbe};
+use towpath_core::{Change, Discover, Live, Observe};
+use towpath_health::{Checked, HealthChecker, HealthConfig, HealthEvent, PingProbe};
 
 /// How endpoints are checked.
 #[derive(Clone)]
@@ -18,7 +19,11 @@ pub(crate) enum Checks {
 }
 
 impl Checks {
-    pub(super) fn checker(self, channels: &Channels) -> HealthChecker {
+    pub(super) fn checker(
+        self,
+        channels: &Channels,
+        observe: Arc<dyn Observe<HealthEvent> + Send + Sync>,
+    ) -> HealthChecker {
         match self {
             Checks::Ping(config) => {
                 let channels = channels.clone();
@@ -26,7 +31,7 @@ impl Checks {
                     let channels = channels.clone();
                     async move { channels.connect(&address).await }
                 });
-                HealthChecker::builder(probe).config(config).build()
+                HealthChecker::builder(probe).config(config).observe(observe).build()
             }
             Checks::Own(checker) => checker,
         }

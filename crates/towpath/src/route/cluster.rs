@@ -22,7 +22,7 @@ use towpath_core::{
     Processed, Request,
 };
 use towpath_discover::NameHandle;
-use towpath_health::HealthChecker;
+use towpath_health::{HealthChecker, HealthEvent};
 
 /// The stack of one endpoint.
 type Stack = Maybe<EndpointBreaker, Boxed<Channel>>;
@@ -38,6 +38,7 @@ pub(crate) struct ClusterSettings {
     pub(crate) classify: DefaultClassify,
     pub(crate) observe: Arc<dyn Observe<BalanceEvent> + Send + Sync>,
     pub(crate) checks: Option<Checks>,
+    observe_checks: Arc<dyn Observe<HealthEvent> + Send + Sync>,
 }
 
 impl Default for ClusterSettings {
@@ -49,11 +50,18 @@ impl Default for ClusterSettings {
             classify: DefaultClassify::new(),
             observe: Arc::new(()),
             checks: None,
+            observe_checks: Arc::new(()),
         }
     }
 }
 
 impl ClusterSettings {
+    /// Has somebody hear what checks find out that the client makes itself.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn checked_by(&mut self, observe: impl Observe<HealthEvent> + Send + Sync + 'static) {
+        self.observe_checks = Arc::new(observe);
+    }
+
     pub(crate) fn pick_by(&mut self, picker: impl Pick) {
         self.picker = AnyPick::new(picker);
     }
@@ -105,8 +113,9 @@ impl Cluster {
     where
         D: Discover + Unpin + Send + 'static,
     {
-        let ClusterSettings { balance, picker, breaker, classify, observe, checks } = settings;
-        let checker = checks.map(|checks| checks.checker(&channels));
+        let ClusterSettings { balance, picker, breaker, classify, observe, checks, observe_checks } =
+            settings;
+        let checker = checks.map(|checks| checks.checker(&channels, observe_checks));
         let discover = MaybeChecked::new(discover, checker.as_ref());
         let (closed, changed) = (Closed::default(), Arc::new(Notify::new()));
         let around = Around::default();
@@ -147,6 +156,12 @@ impl Cluster {
     /// What stands around each endpoint.
     pub(crate) fn around(&self) -> &Around {
         &self.around
+    }
+
+    /// Where the endpoints are looked up.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn source(&self) -> Option<&NameHandle> {
+        self.source.as_ref()
     }
 
     /// Who checks the endpoints.

@@ -1,9 +1,17 @@
-//! What others see of calls: traces; and what a client knows of itself, for who looks at it.
+//! What others see of calls: traces, metrics; and what a client knows of itself, for who looks at it.
 
 #[cfg(feature = "admin")]
 mod admin;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_metrics.rs"]
+mod metrics;
 mod trace;
 
+pub(crate) use metrics::{ClientCounting, ServerCounting};
+#[cfg(feature = "metrics")]
+pub use metrics::{ClientMetrics, ServerMetrics};
 pub(crate) use trace::Whereabouts;
 pub use trace::{ClientTrace, ServerTrace, Tracing};
 

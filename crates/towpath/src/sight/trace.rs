@@ -106,7 +106,7 @@ impl Whereabouts {
         let _ = self.0.set(place);
     }
 
-    fn find(&self, endpoint: Option<EndpointId>) -> Option<Arc<str>> {
+    pub(super) fn find(&self, endpoint: Option<EndpointId>) -> Option<Arc<str>> {
         match (self.0.get()?, endpoint) {
             (Place::One(address), _) => Some(address.clone()),
             (Place::Many(balance), Some(id)) => Some(balance.endpoint(id)?.address().clone()),

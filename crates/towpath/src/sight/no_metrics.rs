@@ -1,0 +1,36 @@
+//! Nothing is counted.
+
+use crate::{
+    channel::Channels,
+    policies::{ClientStack, ServerStack},
+    route::{ClusterSettings, Route},
+};
+use towpath_discover::DirectoryBuilder;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientCounting {}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerCounting {}
+
+impl ClientCounting {
+    pub(crate) fn policies(&mut self, _: &ClientStack) {}
+
+    pub(crate) fn cluster(&self, settings: ClusterSettings) -> ClusterSettings {
+        settings
+    }
+
+    pub(crate) fn channels(&self, channels: Channels) -> Channels {
+        channels
+    }
+
+    pub(crate) fn directory(&self, builder: DirectoryBuilder) -> DirectoryBuilder {
+        builder
+    }
+
+    pub(crate) fn route(&self, _: &Route, _: &Channels) {}
+}
+
+impl ServerCounting {
+    pub(crate) fn policies(&mut self, _: &ServerStack) {}
+}
