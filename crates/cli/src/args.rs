@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Methods(MethodsArgs),
     /// Show the endpoints of a service, and how they are
     Endpoints(EndpointsArgs),
+    /// Show what the clients and servers of a process do, by its admin interface
+    Top(TopArgs),
     /// Call a method as often as it goes, or at a rate, and measure
     Bench(BenchArgs),
     /// Serve a few methods to try things on
@@ -282,6 +284,35 @@ pub(crate) struct RegistryArgs {
 
     #[command(flatten)]
     pub(crate) tls: ServerTlsArgs,
+}
+
+#[derive(Debug, Group)]
+#[command(
+    after_help = EXIT_CODES,
+    after_long_help = format!("{EXIT_CODES}\n
+Examples:
+  towpath top http://127.0.0.1:9900
+  towpath top http://127.0.0.1:8080/admin --once"),
+)]
+pub(crate) struct TopArgs {
+    /// The page of the admin interface: http://127.0.0.1:9900, or with the path under which it is nested
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+
+    /// Print it once, as text (so it does where stdout is no terminal)
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// How often it is asked
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = span::parse)]
+    pub(crate) interval: Duration,
+
+    /// How long an answer may take
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse)]
+    pub(crate) timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
 }
 
 #[derive(Debug, Group)]

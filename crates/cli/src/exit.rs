@@ -28,6 +28,20 @@ pub(crate) enum Failure {
     Other(String),
 }
 
+/// What is said.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Fault(text)
+            | Failure::Usage(text)
+            | Failure::NotReached(text)
+            | Failure::Deadline(text)
+            | Failure::Late(text)
+            | Failure::Other(text) => f.write_str(text),
+        }
+    }
+}
+
 impl Failure {
     /// Says it on stderr, and gives the code.
     pub(crate) fn report(self) -> ExitCode {

@@ -1,5 +1,5 @@
-//! The program `towpath`: calls methods from a shell, pings services, lists their methods and endpoints, measures them, serves
-//! a few methods to try things on, keeps a registry.
+//! The program `towpath`: calls methods from a shell, pings services, lists their methods and endpoints, shows what a process's
+//! clients do, measures services, serves a few methods to try things on, keeps a registry.
 
 mod args;
 mod bench;
@@ -18,6 +18,7 @@ mod span;
 mod stop;
 mod tls;
 mod token;
+mod top;
 mod usage;
 
 use args::{Args, Command};
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Ping(args) => run(Builder::new_current_thread(), ping::run(args)),
         Command::Methods(args) => run(Builder::new_current_thread(), methods::run(args)),
         Command::Endpoints(args) => run(Builder::new_current_thread(), endpoints::run(args)),
+        Command::Top(args) => run(Builder::new_current_thread(), top::run(args)),
         Command::Bench(args) => run(Builder::new_multi_thread(), bench::run(args)),
         Command::Serve(args) => run(Builder::new_multi_thread(), serve::run(args)),
         Command::Registry(args) => run(Builder::new_multi_thread(), registry::run(args)),

@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Parser, ValueEnum};
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// A shop of four services, three replicas each, that places a day's orders over MCP on loopback.
 ///
@@ -36,6 +36,10 @@ pub(crate) struct Args {
     /// Where to write the report as JSON.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,
+
+    /// Where to serve the admin interface while the day is played: 127.0.0.1:9900, say.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) admin: Option<SocketAddr>,
 
     /// Seed of the made-up day and of the faults.
     #[arg(long, value_name = "N", default_value_t = 1)]

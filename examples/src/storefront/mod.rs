@@ -2,7 +2,7 @@
 //! sockets, while replicas die, freeze, turn slow, fail, lose connections, come and go, and whose books balance in the
 //! evening. The services find each other through a registry.
 //!
-//! `play` gives the orders to the order `services`, which call the others through `policy`; what they keep is in `books`. `faults` says what goes wrong, `trouble` does it to the `replica`s. In the end `ledger` holds
+//! `play` gives the orders to the order `services`, which call the others through `policy`; what they keep is in `books`. `faults` says what goes wrong, `trouble` does it to the `replica`s. `watch` shows its clients on a page. In the end `ledger` holds
 //! the books against each other, and `report` tells.
 
 mod args;
@@ -17,6 +17,7 @@ mod report;
 mod services;
 mod shop;
 mod trouble;
+mod watch;
 
 use args::{Args, Faults, Policies};
 use clap::Parser as _;
@@ -145,8 +146,17 @@ async fn trade(
     plan: Plan,
     policies: Policies,
 ) -> Result<Report, BoxError> {
-    let setup = Setup { stock: args.stock, customers: day::customers(day), policies, plan, seed: args.seed };
+    let watched = args.admin.is_some();
+    let setup =
+        Setup { watched, stock: args.stock, customers: day::customers(day), policies, plan, seed: args.seed };
     let shop = Arc::new(Shop::open(setup).await?);
+    let admin = match args.admin {
+        Some(address) => Some(shop.watch.serve(address).await?),
+        None => None,
+    };
+    if let Some(admin) = &admin {
+        eprintln!("admin interface at http://{}/", admin.address());
+    }
     let progress = progress(day.len() as u64 * u64::from(args.repeat));
     let trouble = Trouble::begin(shop.clone(), plan, args.seed);
     let started = Instant::now();
@@ -155,6 +165,9 @@ async fn trade(
     progress.finish_and_clear();
     let faults = trouble.end().await?;
     play::settle(&shop, &mut played).await;
+    if let Some(admin) = admin {
+        admin.end().await?;
+    }
     let closing = ledger::close(&shop.stock, &shop.orders, &shop.points, day, &played.fates);
     Ok(report(policies, &shop, played, closing, faults, elapsed_s))
 }

@@ -15,6 +15,7 @@
 use super::{
     args::Policies,
     services::{InventoryFault, OrderFault, PointsFault, UserFault},
+    watch::Watch,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -192,6 +193,7 @@ impl Peer {
         policies: Policies,
         patience: Patience,
         counts: Arc<Counts>,
+        watch: Option<(&'static str, &Watch)>,
     ) -> Result<Self, BoxError> {
         let reconnect = Backoff::try_new(FIRST_RECONNECT, LONGEST_RECONNECT, 2.0, Jitter::Full)?;
         let mut own = ClientPolicies::none();
@@ -210,13 +212,20 @@ impl Peer {
             attempts.fetch_add(1, Relaxed);
             attempt
         });
-        let client = Client::builder()
+        let builder = Client::builder()
             .timeout(patience.total)
             .reconnect(reconnect)
             .directory(directory.clone())
-            .policies(own)
-            .layer(count)
-            .connect_lazy(url)?;
+            .policies(own);
+        let recorded = watch.and_then(|(name, watch)| Some((name, watch, watch.wants(name)?)));
+        let client = match recorded {
+            None => builder.layer(count).connect_lazy(url)?,
+            Some((name, watch, recorder)) => {
+                let client = builder.admin(recorder).layer(count).connect_lazy(url)?;
+                watch.show(name, &client);
+                client
+            }
+        };
         Ok(Peer { client, counts })
     }
 

@@ -8,6 +8,7 @@ use super::{
     policy::{self, Counts, Patience, Peer},
     replica::Replica,
     services::{self, Books, InventoryFault, OrderFault, PointsFault, UserFault},
+    watch::Watch,
 };
 use std::{
     collections::BTreeSet,
@@ -38,6 +39,8 @@ const OUTER: Patience =
 
 /// What the shop is opened with.
 pub(crate) struct Setup {
+    /// Whether its clients are to be looked at.
+    pub(crate) watched: bool,
     pub(crate) stock: i64,
     pub(crate) customers: BTreeSet<u64>,
     pub(crate) policies: Policies,
@@ -62,6 +65,7 @@ pub(crate) struct Shop {
     pub(crate) orders: Arc<OrderBook>,
     pub(crate) points: Arc<PointsBook>,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) watch: Watch,
     /// The storefront's own connections to the order service.
     pub(crate) order_service: Peer,
     start: Start,
@@ -73,11 +77,12 @@ pub(crate) struct Shop {
 impl Shop {
     /// Starts the registry and all replicas on free loopback ports, and connects them.
     pub(crate) async fn open(setup: Setup) -> Result<Self, BoxError> {
-        let Setup { stock, customers, policies, plan, seed } = setup;
+        let Setup { watched, stock, customers, policies, plan, seed } = setup;
         let stock = Arc::new(StockBook::new(stock));
         let orders = Arc::new(OrderBook::default());
         let points = Arc::new(PointsBook::default());
         let counts = Arc::new(Counts::default());
+        let watch = Watch::default();
 
         let registry = Registry::new();
         let server = Server::builder().bind("127.0.0.1:0").await?;
@@ -85,10 +90,17 @@ impl Shop {
         let serving = tokio::spawn(server.serve(registry.router()).into_future());
         let directory = Directory::builder().sources(sources()).build();
         let peer = {
-            let counts = counts.clone();
+            let (counts, watch) = (counts.clone(), watched.then(|| watch.clone()));
             move |service: Service, patience| {
                 let url = format!("registry://{address}/{}", service.name());
-                Peer::connect(&url, &directory, policies, patience, counts.clone())
+                Peer::connect(
+                    &url,
+                    &directory,
+                    policies,
+                    patience,
+                    counts.clone(),
+                    watch.as_ref().map(|watch| (service.name(), watch)),
+                )
             }
         };
 
@@ -119,7 +131,7 @@ impl Shop {
         let order_service = peer(Service::Order, OUTER)?;
         order_service.ready().await?;
         let (guests, _registry) = (Default::default(), AbortOnDrop(serving.abort_handle()));
-        Ok(Shop { places, stock, orders, points, counts, order_service, start, guests, _registry })
+        Ok(Shop { places, stock, orders, points, counts, watch, order_service, start, guests, _registry })
     }
 
     /// One more replica of a service comes, if there is none yet. It is a server as towpath makes them: registered while it

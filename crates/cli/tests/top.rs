@@ -1,0 +1,43 @@
+//! `towpath top` against a real admin interface.
+
+#![allow(clippy::unwrap_used)]
+// The program is another process.
+
+use std::process::{Command, Output, Stdio};
+use towpath::{
+    Client,
+    admin::{Admin, Recorder},
+};
+
+async fn top(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_towpath"));
+    command.arg("top").args(args).env("TOP_TOKEN", "s3cret").stdin(Stdio::null());
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_printed() {
+    let client = Client::builder().admin(Recorder::default()).connect_lazy("mcp://127.0.0.1:1").unwrap();
+    client.request("A.B").raw("").send::<String>().await.unwrap_err();
+    let admin = Admin::new().target("letters", &client).token("s3cret");
+    let serving = admin.serve("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let url = format!("http://{}", serving.local_addr());
+    tokio::spawn(serving.until(std::future::pending()));
+
+    let printed = top(&[&url, "--once", "--token-env", "TOP_TOKEN"]).await;
+    let text = String::from_utf8_lossy(&printed.stdout).into_owned();
+    assert_eq!(printed.status.code(), Some(0), "{}", String::from_utf8_lossy(&printed.stderr));
+    assert!(text.starts_with("NAME"), "{text}");
+    assert!(text.contains("\nletters  connecting") || text.contains("\nletters  idle"), "{text}");
+    assert!(text.contains("\nletters: recent faults\n"), "{text}");
+    assert!(text.contains("MCP-E-011"), "{text}");
+    // Where stdout is no terminal, it is the same.
+    assert_eq!(top(&[&url, "--token-env", "TOP_TOKEN"]).await.status.code(), Some(0));
+
+    let refused = top(&[&url, "--once"]).await;
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("it wants a token"));
+    let elsewhere = top(&[&format!("{url}/elsewhere"), "--once", "--token-env", "TOP_TOKEN"]).await;
+    assert_eq!(elsewhere.status.code(), Some(3));
+    assert_eq!(top(&["ftp://127.0.0.1", "--once"]).await.status.code(), Some(2));
+}
