@@ -8,6 +8,7 @@
 //!   balancer, pool, discovery and health checks.
 //! - **Reads gauges** when they are asked for: what is in flight, what is left of a retry budget, how old the list of endpoints
 //!   is, from the handles that [`Metrics::watch`] was given.
+//! - **Tells of single calls**: [`AccessLayer`] writes log lines ([`AccessLog`]), and shows calls live to whoever looks ([`Tap`]).
 //! - **Shows them**: feature `prometheus` has a `Prometheus` with all of it as text, and as an axum route.
 //!
 //! All metrics are listed in [`ALL`], with their units and labels, and in `docs/metrics.md`.
@@ -71,6 +72,7 @@
 //! # }
 //! ```
 
+mod access;
 mod calls;
 mod hub;
 mod names;
@@ -82,6 +84,10 @@ mod table;
 mod timing;
 mod watch;
 
+pub use access::{
+    Access, AccessFuture, AccessLayer, AccessLog, AccessLogConfig, AccessLogOptions, Ended, InvalidAccessLog,
+    Listen, TARGET, Tap, Tapped, Tapping,
+};
 pub use calls::{Calls, Fit, Hooks, MetricsLayer, ResponseFuture, Role};
 pub use hub::{InvalidMetrics, Metrics, MetricsConfig, MetricsOptions};
 pub use names::{ALL, Kind, Metric};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use tokio::time::Instant;
-use towpath_core::{CallInfo, Class, Classify, Clock, Method};
+use towpath_core::{CallInfo, Class, Classify, Clock, Context, Method};
 
 /// What a [`MetricsLayer`](crate::MetricsLayer) was told: what is known of a call, and what an outcome means.
 #[derive(Clone, Copy)]
@@ -20,6 +20,8 @@ pub trait Fit<Req, Res, Err>: sealed::Sealed {
     fn start(&self, request: &mut Req) -> Instant;
     #[doc(hidden)]
     fn method<'a>(&self, request: &'a Req) -> Option<&'a Method>;
+    #[doc(hidden)]
+    fn context<'a>(&self, request: &'a Req) -> Option<&'a Context>;
     #[doc(hidden)]
     fn end(&self, outcome: &mut Result<Res, Err>) -> Instant;
     #[doc(hidden)]
@@ -45,6 +47,11 @@ where
     #[inline]
     fn method<'a>(&self, request: &'a Req) -> Option<&'a Method> {
         self.info.method(request)
+    }
+
+    #[inline]
+    fn context<'a>(&self, request: &'a Req) -> Option<&'a Context> {
+        self.info.context(request)
     }
 
     #[inline]

@@ -12,5 +12,6 @@ pub(crate) use book::Book;
 pub use future::ResponseFuture;
 pub use hooks::{Fit, Hooks};
 pub use layer::MetricsLayer;
+pub(crate) use outcome::Outcome;
 pub use service::Calls;
 pub use state::Role;
