@@ -144,8 +144,8 @@ async fn p20_a_thousand_calls_at_a_time_keep_their_traces() {
             assert!(server.parent.is_some_and(|parent| ids.contains(&parent)), "{spans:?}");
         }
     }
-    // A machine that is busy has more hedges.
-    assert!(retried >= CALLS as usize / 5, "{retried} calls had more than one attempt");
+    // All that were refused. Of those that were slow a busy machine may hedge fewer, or more.
+    assert!(retried > CALLS as usize / 10, "{retried} calls had more than one attempt");
     assert_eq!(used, places.into_iter().collect(), "spans say where attempts went");
 }
 
