@@ -129,7 +129,7 @@ impl Address {
         if port.contains('/') {
             return Err(refuse("there is no path in an address"));
         }
-        if host.is_empty() || host.contains(['/', '@', ' ']) {
+        if host.is_empty() || host.contains(['/', '@', ' ', '[', ']']) {
             return Err(refuse("the host is none"));
         }
         if !rest.starts_with('[') && host.contains(':') {
@@ -270,6 +270,7 @@ mod tests {
             ("mcp://a:65536", "1 to 65535"),
             ("mcp://::1:80", "in brackets"),
             ("mcp://[::1]", "no port after the ]"),
+            ("mcp://[[0]7]:80", "the host is none"),
             ("mcp://a:80/path", "no path in an address"),
             ("mcp+unix:", "not absolute"),
             ("mcp+unix:a.sock", "not absolute"),
