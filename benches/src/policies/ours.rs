@@ -7,7 +7,7 @@ use super::{
 use crate::Failure;
 use bytes::Bytes;
 use std::time::Duration;
-use tower::Layer;
+use tower::{Layer, layer::util::Stack};
 use towpath_auth::{AttachLayer, StaticTokens, Token, TokensConfig, VerifyLayer};
 use towpath_balance::{BalanceConfig, Balancer};
 use towpath_breaker::{BreakerConfig, BreakerLayer};
@@ -18,8 +18,10 @@ use towpath_limit::{
     AdmissionConfig, AdmissionLayer, ConcurrencyConfig, ConcurrencyLimitLayer, RateConfig, RateLimitLayer,
     ThrottleConfig, ThrottleLayer,
 };
+use towpath_metrics::{Metrics, MetricsLayer, Prometheus};
 use towpath_retry::{RetryConfig, RetryLayer};
 use towpath_timeout::{DeadlineLayer, TimeoutConfig, TimeoutLayer};
+use towpath_trace::{TraceConfig, TraceLayer};
 
 const INNER: Immediate = Immediate::new();
 const SECOND: Duration = Duration::from_secs(1);
@@ -59,6 +61,19 @@ pub(super) fn policies() -> Vec<Policy> {
         }),
         ours("balance over 10", "", || Ok(balance(10))),
         ours("balance over 10 000", "", || Ok(balance(10_000))),
+        ours("trace", "of calls and attempts, 1 % sampled", || Ok(clones(traces().layer(INNER)))),
+        ours("metrics", "of calls and attempts, no recorder", || {
+            Ok(clones(counts(&Metrics::new()).layer(INNER)))
+        }),
+        ours("metrics", "of calls and attempts, for Prometheus", || {
+            Ok(clones(counts(Prometheus::new().metrics()).layer(INNER)))
+        }),
+        ours("trace and metrics", "no recorder", || {
+            Ok(clones(traces().layer(counts(&Metrics::new()).layer(INNER))))
+        }),
+        ours("trace and metrics", "for Prometheus", || {
+            Ok(clones(traces().layer(counts(Prometheus::new().metrics()).layer(INNER))))
+        }),
         ours("all stacked", "", || stack(Bytes::new())),
         // Of which each clone is counted.
         ours("all stacked, a body of 64 B", "", || stack(Bytes::from(vec![7; 64]).clone())),
@@ -73,6 +88,17 @@ fn balance(endpoints: usize) -> Callers {
     let endpoints = (0..endpoints).map(|n| Endpoint::new(format!("mcp://10.0.0.{n}:1")));
     let balancer = Balancer::new(BalanceConfig::default()).honour_context();
     clones(balancer.fixed::<_, _, Request>(endpoints, make))
+}
+
+/// For calls and, below, for attempts. Nobody subscribes to spans.
+fn traces() -> Stack<TraceLayer, TraceLayer> {
+    let config = TraceConfig::default();
+    Stack::new(TraceLayer::attempt(config.clone()), TraceLayer::client(config))
+}
+
+/// For calls and, below, for attempts.
+fn counts(metrics: &Metrics) -> Stack<MetricsLayer, MetricsLayer> {
+    Stack::new(MetricsLayer::attempt(metrics, "orders"), MetricsLayer::client(metrics, "orders"))
 }
 
 fn limit() -> Result<TimeoutConfig, Failure> {
