@@ -1,7 +1,7 @@
 //! What is shown to whom.
 
 use crate::{
-    Force, Target, http,
+    Force, ServerState, Target, http,
     text::now_ms,
     view::{Explanation, Snapshot},
 };
@@ -61,7 +61,7 @@ impl Admin {
         }
     }
 
-    /// Shows a client or a server, under this name: a [`Target`], or with the facade a `&Client`.
+    /// Shows a client or a server, under this name: a [`Target`], or with the facade a `&Client` or a `&Server`.
     pub fn target(mut self, name: impl Into<Arc<str>>, target: impl Into<Target>) -> Self {
         self.targets.push((name.into(), target.into()));
         self
@@ -94,8 +94,12 @@ impl Admin {
         self
     }
 
-    /// Answers `/health/live` and `/health/ready`: with what a [`Health`] of the facade says, for example. Without this, both
-    /// say that the process answers.
+    /// Answers `/health/live` and `/health/ready` by checks of your own: with what a [`Health`] of the facade says, for
+    /// example.
+    ///
+    /// Without this, the first one says that the process answers, and the second one that all servers take calls which
+    /// [tell](Target::server_state); while one of them drains or has not begun, it is 503. `ready` is asked only when they do: it cannot
+    /// call back what a drain has sent away.
     ///
     /// ```
     /// use towpath_admin::Admin;
@@ -170,6 +174,11 @@ impl Admin {
 
     pub(crate) fn metrics_router(&self) -> Option<Router> {
         self.metrics.clone()
+    }
+
+    /// The worst of the servers that tell: what keeps this process from being ready.
+    pub(crate) fn servers(&self) -> Option<ServerState> {
+        self.targets.iter().filter_map(|(_, target)| target.told()).max()
     }
 
     pub(crate) fn asks(&self) -> (Option<Ask>, Option<Ask>) {

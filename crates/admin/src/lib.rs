@@ -13,7 +13,7 @@
 //! | `/snapshot.json` | all that the console shows: [`view::Snapshot`] |
 //! | `/events` | the same once a second, as server-sent events |
 //! | `/explain/{trace_id}` | what was decided about one call: [`view::Explanation`] |
-//! | `/health/live`, `/health/ready` | as it was [told](Admin::health) |
+//! | `/health/live`, `/health/ready` | whether the process answers; whether its servers [take calls](Target::server_state), and what else was [asked](Admin::health) |
 //! | `/metrics` | as it was [given](Admin::metrics) |
 //! | `POST /breakers` | opens and closes, if it is told that it may |
 //!
@@ -45,7 +45,7 @@
 //! ```
 //!
 //! With the facade, `Client::builder().admin(recorder)` puts both layers where they belong, and
-//! `Admin::new().target("billing", &client)` finds all handles.
+//! `Admin::new().target("billing", &client)` finds all handles; so do `Server::builder().admin(recorder)` and `&server`.
 
 mod admin;
 mod http;
@@ -61,4 +61,4 @@ pub use record::{
     Recorder,
 };
 pub use serve::Serving;
-pub use target::{EndpointHandles, Force, Per, Step, Target};
+pub use target::{EndpointHandles, Force, Per, ServerState, Step, Target};

@@ -29,7 +29,7 @@ pub struct TargetView {
     pub name: String,
     /// `client` or `server`.
     pub side: String,
-    /// `connected`, `connecting`, `idle`, `closed`, `serving`.
+    /// `connected`, `connecting`, `idle`, `closed`; of a server `starting`, `serving`, `draining`.
     pub state: String,
     /// More of that, for people; may be empty.
     pub about: String,

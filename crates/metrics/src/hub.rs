@@ -1,10 +1,12 @@
 //! Where everything is counted.
 
 use crate::{
+    acquire::Waits,
     calls::{Book, Role},
     names::{ALL, Kind, Metric},
     observe::Observer,
     registry::{OTHER, Registry},
+    traffic::{Side, Traffics},
     watch::{Gauges, Watches, Watching},
 };
 use metrics::{Recorder, SharedString, Unit};
@@ -16,6 +18,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
+use towpath_transport::Traffic;
 
 /// Where layers and observers count, and what adds it up. Clones are the same.
 ///
@@ -64,6 +67,8 @@ pub(crate) struct Hub {
     registry: Registry,
     books: Mutex<Vec<Arc<Book>>>,
     watches: Arc<Watches>,
+    traffics: Traffics,
+    pub(crate) waits: Waits,
 }
 
 impl Default for MetricsOptions {
@@ -146,6 +151,16 @@ impl Metrics {
         Observer::new(self.clone(), target)
     }
 
+    /// Where a client's connections are to be counted: the same for all of one target.
+    pub fn client_traffic(&self, target: impl Into<Arc<str>>) -> Traffic {
+        self.0.traffics.of(Side::Client, self.0.target(target.into()))
+    }
+
+    /// Where a server's connections are to be counted: the same for all of one target.
+    pub fn server_traffic(&self, target: impl Into<Arc<str>>) -> Traffic {
+        self.0.traffics.of(Side::Server, self.0.target(target.into()))
+    }
+
     /// Has `read` called with each [`refresh`](Self::refresh), to set gauges from handles, until what is returned is
     /// dropped. It is called without a lock, and must not block.
     pub fn watch(
@@ -169,6 +184,10 @@ impl Metrics {
             read(&Gauges { hub, target: &target });
         }
         let shown = hub.shown.load(Relaxed);
+        hub.traffics.refresh(hub);
+        if !shown {
+            hub.waits.refresh(hub);
+        }
         for book in hub.books() {
             book.refresh(hub, !shown);
         }
@@ -187,6 +206,8 @@ impl Hub {
             shown: AtomicBool::new(false),
             books: Mutex::default(),
             watches: Arc::default(),
+            traffics: Traffics::default(),
+            waits: Waits::default(),
         }
     }
 
@@ -267,7 +288,7 @@ impl Hub {
 fn describe(recorder: &dyn Recorder, metric: &Metric) {
     let unit = match metric.name {
         name if name.ends_with("_seconds") => Some(Unit::Seconds),
-        name if name.ends_with("_bytes") => Some(Unit::Bytes),
+        name if name.ends_with("_bytes") || name.ends_with("_bytes_total") => Some(Unit::Bytes),
         _ => Some(Unit::Count),
     };
     let help = SharedString::const_str(metric.help);

@@ -4,8 +4,10 @@
 //! - **Counts calls**: [`MetricsLayer`] counts and times calls, attempts, and what a server answers, by method and outcome,
 //!   under OpenTelemetry's names where there are any. What an outcome means is for
 //!   [`Classify`](towpath_core::Classify) to say, as in all other layers.
-//! - **Counts decisions**: an [`Observer`] listens to the events of retry, breakers, limits, fallback, timeouts, dedupe,
+//! - **Counts decisions**: an [`Observer`] listens to the events of retry, breakers, limits, fallback, timeouts, dedupe, auth,
 //!   balancer, pool, discovery and health checks.
+//! - **Counts traffic**: connections, bytes, frames and what could not be decoded, by
+//!   [`client_traffic`](Metrics::client_traffic) and [`server_traffic`](Metrics::server_traffic).
 //! - **Reads gauges** when they are asked for: what is in flight, what is left of a retry budget, how old the list of endpoints
 //!   is, from the handles that [`Metrics::watch`] was given.
 //! - **Tells of single calls**: [`AccessLayer`] writes log lines ([`AccessLog`]), and shows calls live to whoever looks ([`Tap`]).
@@ -73,6 +75,7 @@
 //! ```
 
 mod access;
+mod acquire;
 mod calls;
 mod hub;
 mod names;
@@ -82,6 +85,7 @@ mod prometheus;
 mod registry;
 mod table;
 mod timing;
+mod traffic;
 mod watch;
 
 pub use access::{

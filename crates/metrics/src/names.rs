@@ -95,14 +95,36 @@ metrics! {
     POOL_CLOSED = Counter "towpath_pool_closed_total" ["target", "reason"] "Connections that ended, by why.";
     POOL_REFUSED = Counter "towpath_pool_refused_total" ["target", "reason"] "Calls that got no connection, by why.";
     POOL_REFUSED_WAIT = Histogram "towpath_pool_refused_wait_seconds" ["target"] "Time that calls waited which got no connection.";
+    POOL_ACQUIRE = Histogram "towpath_pool_acquire_duration_seconds" ["target"] "Time that calls waited for the connection which they got; 0 for those that did not have to.";
     POOL_CONNECTIONS = Gauge "towpath_pool_connections" ["target", "state"] "Connections: open, idle of those, and those being made.";
     POOL_WAITING = Gauge "towpath_pool_waiting" ["target"] "Calls that wait for a connection.";
     POOL_IN_FLIGHT = Gauge "towpath_pool_in_flight" ["target"] "Calls that are under way on connections.";
+
+    CONNECTIONS = Gauge "towpath_transport_connections" ["target", "side"] "Connections that are open.";
+    CONNECTIONS_OPENED = Counter "towpath_transport_connections_opened_total" ["target", "side"] "Connections that were opened.";
+    CONNECTIONS_CLOSED = Counter "towpath_transport_connections_closed_total" ["target", "side", "reason"] "Connections that ended, by why.";
+    TRANSPORT_BYTES = Counter "towpath_transport_io_bytes_total" ["target", "side", "network_io_direction"] "Bytes of frames that went over connections, TLS not counted.";
+    TRANSPORT_FRAMES = Counter "towpath_transport_frames_total" ["target", "side", "network_io_direction"] "Frames that went over connections.";
+    DECODE_ERRORS = Counter "towpath_transport_decode_errors_total" ["target", "side", "reason"] "Frames and messages that arrived and could not be read, by why.";
+    CUT_SHORT = Counter "towpath_transport_calls_cut_short_total" ["target", "side", "reason"] "Calls that their connection ended or refused: late, waiting, called (by when their deadline passed), overloaded, draining.";
+
+    AUTH_REFUSED = Counter "towpath_auth_refused_total" ["target", "reason"] "Calls that a server turned away because of who made them, by why.";
+    AUTH_VERIFIED = Counter "towpath_auth_verified_total" ["target"] "Credentials that were verified; callers that are known already are not counted.";
+    AUTH_WAITS = Counter "towpath_auth_token_waits_total" ["target"] "Calls that had to wait for a token.";
+    AUTH_NO_TOKEN = Counter "towpath_auth_token_failures_total" ["target"] "Calls that failed as there was no token for them.";
+    AUTH_RENEWALS = Counter "towpath_auth_renewals_total" ["target", "result"] "Tokens that were fetched, by whether that succeeded.";
 
     DISCOVERY_ENDPOINTS = Gauge "towpath_discovery_endpoints" ["target"] "Endpoints that discovery knows.";
     DISCOVERY_AGE = Gauge "towpath_discovery_age_seconds" ["target"] "Time since the source of the endpoints answered last.";
     DISCOVERY_ERRORS = Counter "towpath_discovery_errors_total" ["target"] "Failures to ask the source of the endpoints.";
     DISCOVERY_CHANGES = Counter "towpath_discovery_changes_total" ["target", "change"] "Endpoints that are new, gone, or described anew.";
+
+    DISCOVERY_REFUSED = Counter "towpath_discovery_refused_total" ["target"] "Instances that the source of the endpoints named and that were not taken: out of bounds, or too many.";
+    DISCOVERY_DOUBTED = Counter "towpath_discovery_doubted_total" ["target"] "Times that the source said there are no endpoints any more, and was not believed at once.";
+    DISCOVERY_FAILING = Gauge "towpath_discovery_failures_in_a_row" ["target"] "How often in a row the source of the endpoints could not be asked.";
+    REGISTRY_INSTANCES = Gauge "towpath_registry_instances" ["target"] "Instances that are registered in a registry.";
+    REGISTRY_EVENTS = Counter "towpath_registry_events_total" ["target", "what"] "What happened to instances in a registry: registered, described, replaced, deregistered, expired.";
+    REGISTRATION_EVENTS = Counter "towpath_registration_events_total" ["target", "what"] "What became of a server's own registration: registered, lost, failed, deregistered.";
 
     HEALTH_PROBES = Counter "towpath_health_probes_total" ["target", "result"] "Health checks, by result.";
     HEALTH_PROBE = Histogram "towpath_health_probe_duration_seconds" ["target"] "Time of a health check.";

@@ -1,7 +1,8 @@
 //! What the layers decide, counted.
 
-use crate::{Metrics, names::*, watch::state};
+use crate::{Metrics, acquire::Waited, names::*, watch::state};
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use towpath_auth::{AttachEvent, Refusal, RenewEvent, VerifyEvent};
 use towpath_balance::BalanceEvent;
 use towpath_breaker::BreakerEvent;
 use towpath_core::{Class, Endpoint, Observe};
@@ -21,11 +22,13 @@ pub struct Observer {
     metrics: Metrics,
     target: Arc<str>,
     limit: &'static str,
+    waited: Arc<Waited>,
 }
 
 impl Observer {
     pub(crate) fn new(metrics: Metrics, target: Arc<str>) -> Self {
-        Observer { metrics, target, limit: "" }
+        let waited = metrics.0.waits.of(&target);
+        Observer { metrics, target, limit: "", waited }
     }
 
     /// The same, for the limit of this name: `admission`, `concurrency`, `rate`.
@@ -52,6 +55,22 @@ impl Observer {
         if !self.is_off() {
             let to = if healthy { "healthy" } else { "unhealthy" };
             self.count(&HEALTH_CHANGES, &[endpoint.address(), to]);
+        }
+    }
+
+    /// Something happened to an instance in a registry, where there are so many now. (A registry stands beside this crate, as
+    /// do registrations: `towpath` passes it on.)
+    pub fn registry(&self, what: &str, instances: u64) {
+        if !self.is_off() {
+            self.count(&REGISTRY_EVENTS, &[what]);
+            self.set(&REGISTRY_INSTANCES, &[], instances as f64);
+        }
+    }
+
+    /// Something became of a server's registration.
+    pub fn registration(&self, what: &str) {
+        if !self.is_off() {
+            self.count(&REGISTRATION_EVENTS, &[what]);
         }
     }
 
@@ -215,6 +234,56 @@ impl Observe<TooLittleLeft> for Observer {
     }
 }
 
+impl Observe<VerifyEvent> for Observer {
+    fn observe(&self, event: &VerifyEvent) {
+        if self.is_off() {
+            return;
+        }
+        match event {
+            VerifyEvent::Verified(_) => self.count(&AUTH_VERIFIED, &[]),
+            VerifyEvent::Refused(why, _) => {
+                let why = match why {
+                    Refusal::Missing => "missing",
+                    Refusal::Malformed => "malformed",
+                    Refusal::Invalid => "invalid",
+                    Refusal::Expired => "expired",
+                    Refusal::Forbidden => "forbidden",
+                    Refusal::Late => "late",
+                    _ => "_OTHER",
+                };
+                self.count(&AUTH_REFUSED, &[why]);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Observe<AttachEvent> for Observer {
+    fn observe(&self, event: &AttachEvent) {
+        if self.is_off() {
+            return;
+        }
+        match event {
+            AttachEvent::Waits => self.count(&AUTH_WAITS, &[]),
+            AttachEvent::NoToken(_) => self.count(&AUTH_NO_TOKEN, &[]),
+            _ => {}
+        }
+    }
+}
+
+impl Observe<RenewEvent> for Observer {
+    fn observe(&self, event: &RenewEvent) {
+        if self.is_off() {
+            return;
+        }
+        match event {
+            RenewEvent::Renewed(_) => self.count(&AUTH_RENEWALS, &["ok"]),
+            RenewEvent::Failed(_) => self.count(&AUTH_RENEWALS, &["failed"]),
+            _ => {}
+        }
+    }
+}
+
 impl Observe<DedupeEvent> for Observer {
     fn observe(&self, event: &DedupeEvent) {
         if self.is_off() {
@@ -266,6 +335,7 @@ impl Observe<PoolEvent> for Observer {
             PoolEvent::ConnectFailed { .. } => self.count(&POOL_CONNECTS, &["failed"]),
             PoolEvent::Lost { .. } => self.count(&POOL_CLOSED, &["lost"]),
             PoolEvent::Retired { why, .. } => self.count(&POOL_CLOSED, &[why.as_str()]),
+            PoolEvent::Acquired { waited } => self.waited.add(*waited),
             PoolEvent::Refused { why, waited } => {
                 self.count(&POOL_REFUSED, &[why.as_str()]);
                 self.time(&POOL_REFUSED_WAIT, &[], *waited);
@@ -291,6 +361,8 @@ impl Observe<DiscoverEvent> for Observer {
                 }
             }
             What::Failed { .. } => self.metrics.0.count(&DISCOVERY_ERRORS, &[name], 1),
+            What::Refused { count, .. } => self.metrics.0.count(&DISCOVERY_REFUSED, &[name], *count as u64),
+            What::EmptyDoubted { .. } => self.metrics.0.count(&DISCOVERY_DOUBTED, &[name], 1),
             _ => {}
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::{
     Metrics, MetricsConfig,
+    acquire::Waited,
     calls::Book,
-    names::{Kind, Metric},
+    names::{Kind, Metric, POOL_ACQUIRE},
     timing::{BOUNDS, Timing},
 };
 use axum::{Router, http::header, response::IntoResponse, routing::get};
@@ -85,6 +86,7 @@ impl Prometheus {
         self.handle.run_upkeep();
         let mut text = self.handle.render();
         calls(&self.metrics, &mut text);
+        waits(&self.metrics.0.waits.all(), &mut text);
         text
     }
 
@@ -127,10 +129,23 @@ fn calls(metrics: &Metrics, text: &mut String) {
                 let _ = histogram(&mut lines, metric, labels, timing);
             });
         }
-        if !lines.is_empty() {
-            let (name, kind) = (metric.name, Kind::Histogram.as_str());
-            let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n{lines}", metric.help);
-        }
+        put(metric, &lines, text);
+    }
+}
+
+/// How long calls waited for connections, which is kept here as well.
+fn waits(all: &[Arc<Waited>], text: &mut String) {
+    let mut lines = String::new();
+    for waited in all.iter().filter(|waited| waited.timing.count() > 0) {
+        let _ = histogram(&mut lines, &POOL_ACQUIRE, &[&waited.target], &waited.timing);
+    }
+    put(&POOL_ACQUIRE, &lines, text);
+}
+
+fn put(metric: &Metric, lines: &str, text: &mut String) {
+    if !lines.is_empty() {
+        let (name, kind) = (metric.name, Kind::Histogram.as_str());
+        let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n{lines}", metric.help);
     }
 }
 

@@ -74,6 +74,13 @@ impl<V> Table<V> {
         }
     }
 
+    /// Whether it is at this place: cheaper than to find it.
+    #[inline]
+    pub(crate) fn is(&self, place: u32, name: &[u8], number: u64) -> bool {
+        let entry = self.places.get(place as usize).and_then(OnceLock::get);
+        entry.is_some_and(|entry| entry.number == number && *entry.name == *name)
+    }
+
     /// The place of what is there.
     #[inline]
     pub(crate) fn find(&self, name: &[u8], number: u64) -> Option<u32> {
@@ -129,6 +136,7 @@ mod tests {
                 let place = table.find_or_add(name.as_bytes(), *number, || n);
                 prop_assert_eq!(place.and_then(|place| table.at(place)), model.get(&key));
                 prop_assert_eq!(table.find(name.as_bytes(), *number), place);
+                prop_assert_eq!((0..256).find(|place| table.is(*place, name.as_bytes(), *number)), place);
             }
             prop_assert_eq!(table.iter().count(), model.len());
         }

@@ -60,6 +60,16 @@ impl Timing {
         self.cells.add(2 * bucket + 1, nanos);
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        (0..BUCKETS).map(|bucket| self.cells.total(2 * bucket)).sum()
+    }
+
+    /// So many that took no time.
+    pub(crate) fn add_zeros(&self, count: u64) {
+        self.cells.add(0, count);
+    }
+
     /// All that there is.
     pub(crate) fn buckets(&self) -> [Bucket; BUCKETS] {
         std::array::from_fn(|bucket| {

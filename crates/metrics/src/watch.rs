@@ -160,6 +160,7 @@ impl Gauges<'_> {
     pub fn discovery(&self, name: &NameHandle) {
         let status = name.status();
         self.set(&DISCOVERY_ENDPOINTS, &[], status.snapshot.endpoints().len() as f64);
+        self.set(&DISCOVERY_FAILING, &[], status.failures.into());
         if let Some(answered) = status.answered {
             self.set(&DISCOVERY_AGE, &[], answered.elapsed().as_secs_f64());
         }

@@ -40,6 +40,11 @@ pub enum PoolEvent {
         /// How many are left.
         open: u32,
     },
+    /// A call got its connection after it had waited for one. (Those that find one at once are not reported.)
+    Acquired {
+        /// How long it had waited.
+        waited: Duration,
+    },
     /// A call was refused, or gave up waiting for a connection.
     Refused {
         /// Why.

@@ -122,6 +122,12 @@ impl<S: Store> Wait<S> {
         Ok(None)
     }
 
+    /// What was waited for is there, and is used from now on.
+    pub(crate) fn got(&self, now: Instant) {
+        let waited = now.saturating_duration_since(self.since);
+        self.held.target.observe.observe(&PoolEvent::Acquired { waited });
+    }
+
     fn refuse(&self, why: Refusal) -> Error {
         self.held.refusal(why, self.note(why))
     }

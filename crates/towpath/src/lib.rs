@@ -63,7 +63,7 @@ pub use register::Register;
 pub use route::{EndpointHandles, Route, RouteFuture, sources};
 pub use server::{Server, ServerBuilder};
 #[cfg(feature = "metrics")]
-pub use sight::{ClientMetrics, ServerMetrics};
+pub use sight::{ClientMetrics, ServerMetrics, observe_registry};
 pub use sight::{ClientTrace, ServerTrace, Tracing};
 
 pub use towpath_core::{
@@ -74,8 +74,9 @@ pub use towpath_core::{
     Verdict, context, fault_codes, metadata,
 };
 pub use towpath_transport::{
-    Address, BindOptions, BindTo, ClientConfig, Compression, Connection, InvalidAddress, InvalidConfig,
-    Listener, Outcome, Peer, Scheme, Serve, ServerConfig,
+    Address, BindOptions, BindTo, ClientConfig, Compression, Connection, ConnectionEnd, CutShort,
+    DecodeError, InvalidAddress, InvalidConfig, Listener, Outcome, Peer, Scheme, Serve, ServerConfig,
+    Traffic, TrafficCounts,
     router::{self, Extension, IntoResponse, Json, Protobuf, Raw, Router, State, Typed},
     terminated,
 };

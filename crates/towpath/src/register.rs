@@ -1,11 +1,13 @@
 //! A server that lets a registry know.
 
-use crate::Client;
+use crate::{Client, policies::Ears};
 use std::{fmt, io, sync::Arc};
 use tower_service::Service;
 use towpath_core::{BoxError, Error, ErrorKind, Request, Response};
 use towpath_discover::{Instance, Target};
-use towpath_registry::{InvalidRegistration, Registration, RegistryClient};
+use towpath_registry::{
+    InvalidRegistration, Registration, RegistrationConfig, RegistrationEvent, RegistryClient,
+};
 use towpath_transport::Address;
 
 /// As what a server is [registered](crate::ServerBuilder::register), and where.
@@ -19,9 +21,13 @@ pub struct Register {
     start: Arc<Start>,
     advertised: Option<Arc<str>>,
     describe: Arc<Describe>,
+    /// Who hears what becomes of it.
+    pub(crate) ears: Ears<RegistrationEvent>,
 }
 
-type Start = dyn Fn(Arc<str>, Instance) -> Result<Registration, InvalidRegistration> + Send + Sync;
+type Start = dyn Fn(Arc<str>, Instance, Ears<RegistrationEvent>) -> Result<Registration, InvalidRegistration>
+    + Send
+    + Sync;
 type Describe = dyn Fn(Instance) -> Instance + Send + Sync;
 
 impl Register {
@@ -42,14 +48,16 @@ impl Register {
         S: Service<Request, Response = Response, Error: Into<BoxError>, Future: Send>,
         S: Clone + Send + Sync + 'static,
     {
-        let start = move |service, instance| {
-            Registration::start(RegistryClient::new(registry.clone()), service, instance)
+        let start = move |service, instance, ears| {
+            let (registry, config) = (RegistryClient::new(registry.clone()), RegistrationConfig::default());
+            Registration::start_with(registry, service, instance, config, ears)
         };
         Register {
             service: service.into(),
             start: Arc::new(start),
             advertised: None,
             describe: Arc::new(|instance| instance),
+            ears: Ears::default(),
         }
     }
 
@@ -124,7 +132,7 @@ impl Register {
     fn start(&self) -> Option<Registration> {
         let address = self.advertised.clone()?;
         let instance = (self.describe)(Instance::new(address));
-        let started = (self.start)(self.service.clone(), instance);
+        let started = (self.start)(self.service.clone(), instance, self.ears.clone());
         started.inspect_err(|error| tracing::error!(service = %self.service, %error, "not registered")).ok()
     }
 }

@@ -1,7 +1,12 @@
 //! The answering side.
 
-use crate::{announce::Announce, policies::ServerStack, register::Register, sight::ServerCounting};
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use crate::{
+    announce::Announce,
+    policies::ServerStack,
+    register::Register,
+    sight::{ServerCounting, ServerSight},
+};
+use std::{any::type_name, fmt, io, net::SocketAddr, time::Duration};
 use tower_layer::{Identity, Layer, Stack};
 use towpath_health::Readiness;
 use towpath_transport::{Address, BindOptions, BindTo, Listener, Serve, Server as Transport, ServerConfig};
@@ -36,6 +41,8 @@ pub struct Server<L = Identity> {
     transport: Transport,
     address: SocketAddr,
     announce: Announce,
+    #[cfg_attr(not(feature = "admin"), allow(dead_code))]
+    pub(crate) sight: ServerSight,
     layer: L,
 }
 
@@ -48,6 +55,7 @@ impl Server {
             peers: false,
             announce: Announce::default(),
             counting: ServerCounting::default(),
+            sight: ServerSight::default(),
             layer: Identity::new(),
         }
     }
@@ -94,6 +102,7 @@ pub struct ServerBuilder<L = Identity> {
     peers: bool,
     announce: Announce,
     counting: ServerCounting,
+    sight: ServerSight,
     layer: L,
 }
 
@@ -101,6 +110,11 @@ impl<L> ServerBuilder<L> {
     #[cfg(feature = "metrics")]
     pub(crate) fn counting(&mut self) -> &mut ServerCounting {
         &mut self.counting
+    }
+
+    #[cfg(feature = "admin")]
+    pub(crate) fn sight(&mut self) -> &mut ServerSight {
+        &mut self.sight
     }
 
     /// The limits and times of its connections.
@@ -112,14 +126,16 @@ impl<L> ServerBuilder<L> {
     /// Puts a layer, most often a whole `ServiceBuilder` stack, around what is served. As in a
     /// `ServiceBuilder`, the first one is the outermost.
     pub fn layer<M>(self, layer: M) -> ServerBuilder<Stack<M, L>> {
-        let ServerBuilder { config, options, peers, announce, counting, layer: outer } = self;
-        ServerBuilder { config, options, peers, announce, counting, layer: Stack::new(layer, outer) }
+        let ServerBuilder { config, options, peers, announce, counting, mut sight, layer: outer } = self;
+        sight.layers.push(type_name::<M>());
+        ServerBuilder { config, options, peers, announce, counting, sight, layer: Stack::new(layer, outer) }
     }
 
     /// Puts a layer around all that were put in before.
     pub(crate) fn around<M>(self, layer: M) -> ServerBuilder<Stack<L, M>> {
-        let ServerBuilder { config, options, peers, announce, counting, layer: inner } = self;
-        ServerBuilder { config, options, peers, announce, counting, layer: Stack::new(inner, layer) }
+        let ServerBuilder { config, options, peers, announce, counting, mut sight, layer: inner } = self;
+        sight.layers.insert(0, type_name::<M>());
+        ServerBuilder { config, options, peers, announce, counting, sight, layer: Stack::new(inner, layer) }
     }
 
     /// Puts the usual policies around what is served: admission, limits. As a [layer](Self::layer), in its place
@@ -127,6 +143,7 @@ impl<L> ServerBuilder<L> {
     pub fn policies(mut self, policies: impl Into<ServerStack>) -> ServerBuilder<Stack<ServerStack, L>> {
         let policies = policies.into();
         self.counting.policies(&policies);
+        self.sight.policies = Some(policies.handles());
         self.layer(policies)
     }
 
@@ -219,7 +236,9 @@ impl<L> ServerBuilder<L> {
     /// [registered](Self::register), and nobody could connect to what it would be registered with.
     pub async fn bind(self, address: impl Into<BindTo>) -> io::Result<Server<L>> {
         let transport = Transport::bind_with(address, self.options, self.config).await?;
-        Self::server(transport.with_peers(self.peers), self.announce, self.layer)
+        let transport = self.counting.transport(transport.with_peers(self.peers));
+        self.counting.registrations(&self.announce);
+        Self::server(transport, self.announce, self.sight, self.layer)
     }
 
     /// Takes a socket that listens already: one of tokio's, or a [`Listener`].
@@ -228,15 +247,23 @@ impl<L> ServerBuilder<L> {
     /// If the configuration is not valid.
     pub fn listener(self, listener: impl Into<Listener>) -> io::Result<Server<L>> {
         let transport = Transport::from_listener_with(listener, self.options, self.config)?;
-        Self::server(transport.with_peers(self.peers), self.announce, self.layer)
+        let transport = self.counting.transport(transport.with_peers(self.peers));
+        self.counting.registrations(&self.announce);
+        Self::server(transport, self.announce, self.sight, self.layer)
     }
 
-    fn server(transport: Transport, mut announce: Announce, layer: L) -> io::Result<Server<L>> {
+    fn server(
+        transport: Transport,
+        mut announce: Announce,
+        mut sight: ServerSight,
+        layer: L,
+    ) -> io::Result<Server<L>> {
+        announce.readiness.extend(sight.bound());
         for register in &mut announce.register {
             register.complete(transport.address())?;
         }
         let address = transport.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-        Ok(Server { transport, address, announce, layer })
+        Ok(Server { transport, address, announce, sight, layer })
     }
 }
 

@@ -1,14 +1,18 @@
-//! A client of many endpoints, as the admin interface shows it.
+//! Clients and servers, as the admin interface shows them.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{sleep, timeout},
+};
 use tower::limit::ConcurrencyLimitLayer;
 use towpath::{
-    Client, ClientPolicies, ErrorKind, Fault, Router, Server, ServerPolicies,
+    Client, ClientPolicies, ErrorKind, Fault, Router, Server, ServerPolicies, Tracing,
     admin::{Admin, Force, RecordConfig, Recorder, Target},
     balance::RoundRobin,
+    dedupe::DedupeConfig,
 };
 
 async fn replica() -> String {
@@ -130,4 +134,126 @@ async fn a_server_is_seen_too() {
     let seen = admin.snapshot().targets.remove(0);
     assert_eq!((&*seen.side, &*seen.state, seen.limits.len()), ("server", "serving", 1));
     assert_eq!(seen.traffic.unwrap().calls, 1);
+}
+
+/// Only its name is looked at.
+#[derive(Clone)]
+struct AuthLayer;
+
+impl<S> tower::Layer<S> for AuthLayer {
+    type Service = S;
+
+    fn layer(&self, inner: S) -> S {
+        inner
+    }
+}
+
+/// The status and the text of `/health/ready`.
+async fn ready(admin: &Admin) -> (u16, String) {
+    let request = axum::http::Request::get("/health/ready").header("host", "localhost");
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(admin.router(), request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_server_is_seen_until_it_has_drained() {
+    let mut policies = ServerPolicies::default();
+    policies.dedupe = Some(DedupeConfig::default());
+    let server = Server::builder()
+        .policies(policies)
+        .layer(AuthLayer)
+        .trace(Tracing::default())
+        .admin(recorder())
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let admin = Admin::new().target("letters", &server);
+    let view = || admin.snapshot().targets.remove(0);
+    assert_eq!((&*view().side, &*view().state), ("server", "starting"));
+    assert_eq!(ready(&admin).await, (503, r#"{"status":"starting"}"#.to_owned()));
+    let steps: Vec<_> = view().stack.into_iter().map(|step| step.name).collect();
+    assert_eq!(steps, ["CallsLayer", "TraceLayer", "AdmissionLayer", "DedupeLayer", "AuthLayer"]);
+    assert!(view().warnings.join("\n").contains("auth outside dedupe"), "{:?}", view().warnings);
+
+    let address = server.address().to_string();
+    let (entered, mut inside) = mpsc::channel(1);
+    let (let_go, held) = watch::channel(false);
+    let router = Router::new()
+        .route("A.Fine", async || "fine")
+        .route("A.Full", async || Err::<String, Fault>(Fault::new(ErrorKind::Overloaded, "full")))
+        .route("A.Held", move || {
+            let (entered, mut held) = (entered.clone(), held.clone());
+            async move {
+                let _ = entered.send(()).await;
+                let _ = held.wait_for(|go| *go).await;
+                "held"
+            }
+        });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server.serve(router).with_graceful_shutdown(async {
+        let _ = stopped.await;
+    });
+    let serving = tokio::spawn(serving.into_future());
+    let client = Client::builder().without_defaults().admin(recorder()).connect(&address).await.unwrap();
+    let _: String = client.request("A.Fine").raw("").send().await.unwrap();
+    client.request("A.Full").raw("").send::<String>().await.unwrap_err();
+
+    let seen = view();
+    assert_eq!(seen.state, "serving");
+    assert_eq!(ready(&admin).await, (200, r#"{"status":"ok"}"#.to_owned()));
+    let traffic = seen.traffic.as_ref().unwrap();
+    assert_eq!((traffic.calls, traffic.faults, traffic.failed), (2, 1, 0));
+    let limits: Vec<_> = seen.limits.iter().map(|one| (&*one.name, one.limit.is_some())).collect();
+    assert_eq!(limits, [("admission", true)]);
+    // One trace, at the caller and at the callee.
+    let fault = &seen.faults[0];
+    assert_eq!((&*fault.method, &*fault.code, &*fault.chain[0]), ("A.Full", "MCP-W-103", "MCP-W-103: full"));
+    let caller = Admin::new().target("caller", &client);
+    assert_eq!(caller.explain(&fault.trace_id).len(), 1, "{}", fault.trace_id);
+    assert_eq!(admin.explain(&fault.trace_id)[0].outcome, "MCP-W-103");
+
+    // What an own check says counts only while the server takes calls.
+    let asked = admin.clone().health(async || "alive", async || "warm");
+    assert_eq!(ready(&asked).await, (200, "warm".to_owned()));
+    let held = tokio::spawn(async move { client.request("A.Held").raw("").send::<String>().await });
+    inside.recv().await.unwrap();
+    assert_eq!(view().limits[0].in_flight, Some(1));
+    drop(stop);
+    let drains = async {
+        while view().state != "draining" {
+            sleep(Duration::from_millis(1)).await
+        }
+    };
+    timeout(Duration::from_secs(30), drains).await.unwrap();
+    assert_eq!(ready(&admin).await, (503, r#"{"status":"draining"}"#.to_owned()));
+    assert_eq!(ready(&asked).await.0, 503);
+    let_go.send_replace(true);
+    assert_eq!(held.await.unwrap().unwrap(), "held");
+    serving.await.unwrap().unwrap();
+    assert_eq!((&*view().state, view().traffic.unwrap().calls), ("draining", 3));
+}
+
+#[tokio::test]
+async fn each_server_of_a_builder_drains_for_itself() {
+    let builder = Server::builder().admin(recorder());
+    let (one, two) =
+        (builder.clone().bind("127.0.0.1:0").await.unwrap(), builder.bind("127.0.0.1:0").await.unwrap());
+    let admin = Admin::new().target("one", &one).target("two", &two);
+    let states = || admin.snapshot().targets.into_iter().map(|one| one.state).collect::<Vec<_>>();
+    let one = tokio::spawn(one.serve(Router::new()).into_future());
+    let wait_for = async |wanted: &str| {
+        while states()[0] != wanted {
+            sleep(Duration::from_millis(1)).await
+        }
+    };
+    timeout(Duration::from_secs(30), wait_for("serving")).await.unwrap();
+    assert_eq!(states(), ["serving", "starting"]);
+    // A process is ready when all of its servers are.
+    assert_eq!(ready(&admin).await.0, 503);
+    one.abort();
+    timeout(Duration::from_secs(30), wait_for("draining")).await.unwrap();
+    assert_eq!(states(), ["draining", "starting"]);
 }

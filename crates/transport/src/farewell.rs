@@ -1,6 +1,6 @@
 //! How a connection is closed so that the last words arrive.
 
-use crate::out::OutQueue;
+use crate::{out::OutQueue, traffic::Meter};
 use std::{
     future::Future,
     pin::Pin,
@@ -48,17 +48,22 @@ impl Farewell {
         &mut self,
         io: &mut T,
         cx: &mut Context<'_>,
+        meter: &Meter,
     ) -> Poll<()> {
         if self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
         loop {
             match &mut self.stage {
-                Stage::Writing => match self.out.poll_write(io, cx) {
-                    Poll::Ready(Ok(())) => self.stage = Stage::Closing,
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                },
+                Stage::Writing => {
+                    let written = self.out.poll_write(io, cx);
+                    meter.wrote(self.out.take_sent());
+                    match written {
+                        Poll::Ready(Ok(())) => self.stage = Stage::Closing,
+                        Poll::Ready(Err(_)) => return Poll::Ready(()),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
                 Stage::Closing => match Pin::new(&mut *io).poll_shutdown(cx) {
                     Poll::Ready(Ok(())) => {
                         self.stage = Stage::Listening { left: LINGER_BYTES };

@@ -27,6 +27,7 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "no_tls.rs"]
 mod tls;
+mod traffic;
 #[cfg(unix)]
 mod unix;
 #[cfg(not(unix))]
@@ -44,3 +45,4 @@ pub use server::{
 };
 #[cfg(feature = "tls")]
 pub use tls::{ClientAuth, ClientTls, ClientTlsBuilder, InvalidTls, ServerTls, ServerTlsBuilder};
+pub use traffic::{ConnectionEnd, CutShort, DecodeError, Traffic, TrafficCounts};

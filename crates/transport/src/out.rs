@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::io::AsyncWrite;
+use towpath_codec::{GoAway, Settings};
 
 /// Bodies from this size on are sent as a slice of their own (vectored) instead of being copied: a copy of
 /// less costs about as much as another entry of the vector does.
@@ -31,6 +32,20 @@ pub(crate) struct OutQueue {
     buf_at: usize,
     large_at: usize,
     body_at: usize,
+    /// Frames in it that are an id, or about the connection.
+    notes: u64,
+    /// Frames in it that are requests or answers.
+    messages: u64,
+    sent: Sent,
+}
+
+/// What was written since somebody asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) bytes: u64,
+    pub(crate) frames: u64,
+    /// Those that were requests or answers.
+    pub(crate) messages: u64,
 }
 
 impl OutQueue {
@@ -45,9 +60,31 @@ impl OutQueue {
         self.buf.len() + self.large_bytes
     }
 
-    /// Appends a body behind the head that was just appended to `buf`.
+    /// Appends a frame of an id alone.
+    #[inline]
+    pub(crate) fn short(&mut self, kind: u8, id: u64) {
+        self.notes += 1;
+        towpath_codec::put_short(&mut self.buf, kind, id);
+    }
+
+    /// Appends SETTINGS, if they say anything.
+    pub(crate) fn settings(&mut self, settings: &Settings) {
+        if *settings != Settings::default() {
+            self.notes += 1;
+            towpath_codec::put_settings(&mut self.buf, settings);
+        }
+    }
+
+    /// Appends a GOAWAY.
+    pub(crate) fn goaway(&mut self, goaway: &GoAway) {
+        self.notes += 1;
+        towpath_codec::put_goaway(&mut self.buf, goaway);
+    }
+
+    /// Appends a body behind the head that was just appended to `buf`: the frame is whole.
     #[inline]
     pub(crate) fn body(&mut self, body: &Bytes) {
+        self.messages += 1;
         if body.len() < BY_REFERENCE {
             self.buf.extend_from_slice(body);
         } else {
@@ -72,6 +109,15 @@ impl OutQueue {
         self.buf.append(&mut other.buf);
         self.large.extend(other.large.drain(..).map(|(at, body)| (base + at, body)));
         self.large_bytes += std::mem::take(&mut other.large_bytes);
+        self.notes += std::mem::take(&mut other.notes);
+        self.messages += std::mem::take(&mut other.messages);
+    }
+
+    /// What was written since this was asked last. Ask after each write: what queues
+    /// swap is not only what they hold.
+    #[inline]
+    pub(crate) fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
     }
 
     fn is_written(&self) -> bool {
@@ -85,6 +131,9 @@ impl OutQueue {
             self.buf.shrink_to(KEEP);
         }
         (self.large_bytes, self.buf_at, self.large_at, self.body_at) = (0, 0, 0, 0);
+        let (notes, messages) = (std::mem::take(&mut self.notes), std::mem::take(&mut self.messages));
+        self.sent.frames += notes + messages;
+        self.sent.messages += messages;
     }
 
     fn advance(&mut self, mut n: usize) {
@@ -146,6 +195,7 @@ impl OutQueue {
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.sent.bytes += n as u64;
             self.advance(n);
         }
         // A socket has nothing to flush; a stream that encrypts may have.
@@ -219,6 +269,9 @@ mod tests {
             prop_assert!(matches!(done, Poll::Ready(Ok(()))));
             prop_assert!(io.0 == want);
             prop_assert_eq!(queue.len(), 0);
+            let (bytes, messages) = (want.len() as u64, sizes.len() as u64);
+            prop_assert_eq!(queue.take_sent(), Sent { bytes, frames: messages, messages });
+            prop_assert_eq!(queue.take_sent(), Sent::default());
         }
     }
 }

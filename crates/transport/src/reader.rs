@@ -78,6 +78,8 @@ pub(crate) struct FrameReader {
     chunk_at: usize,
     /// Where chunks are made, over and over in the same memory if nobody keeps one.
     arena: BytesMut,
+    /// Frames that were whole since somebody asked.
+    frames: u64,
 }
 
 impl FrameReader {
@@ -115,6 +117,12 @@ impl FrameReader {
         }
     }
 
+    /// How many whole frames there were since this was asked last.
+    #[inline]
+    pub(crate) fn take_count(&mut self) -> u64 {
+        std::mem::take(&mut self.frames)
+    }
+
     /// Whether a frame is half read.
     pub(crate) fn is_partial(&self) -> bool {
         self.header.is_some() || self.buf.len() > self.at
@@ -145,6 +153,7 @@ impl FrameReader {
             self.header = Some(header);
             return Ok(None);
         }
+        self.frames += 1;
         Ok(Some(header))
     }
 
@@ -319,6 +328,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(got, sizes.len());
+            prop_assert_eq!(reader.take_count(), sizes.len() as u64);
             prop_assert!(!reader.is_partial());
             for (i, payload) in kept {
                 prop_assert!(payload.len() == sizes[i] && payload.iter().all(|byte| *byte == i as u8));

@@ -5,7 +5,7 @@ mod events;
 mod guard;
 mod page;
 
-use crate::{Admin, admin::Ask, view::TargetView};
+use crate::{Admin, ServerState, admin::Ask, view::TargetView};
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -31,13 +31,14 @@ pub(crate) fn router(admin: &Admin) -> Router {
     if let Some(metrics) = admin.metrics_router() {
         guarded = guarded.nest("/metrics", metrics);
     }
+    let servers = shared.clone();
     let guarded = guarded.layer(middleware::from_fn_with_state(shared.clone(), guard::token));
     let open = Router::new()
         .route("/", get(page::index))
         .route("/admin.css", get(page::style))
         .route("/admin.js", get(page::script))
         .route("/health/live", get(move || health(live)))
-        .route("/health/ready", get(move || health(ready)));
+        .route("/health/ready", get(move || is_ready(servers, ready)));
     guarded.merge(open).layer(middleware::from_fn_with_state(shared, guard::headers))
 }
 
@@ -45,6 +46,16 @@ async fn health(ask: Option<Ask>) -> Response {
     match ask {
         Some(ask) => ask().await,
         None => Json(json!({ "status": "ok" })).into_response(),
+    }
+}
+
+/// Ready are the servers first, and then what the user asks.
+async fn is_ready(admin: Arc<Admin>, ask: Option<Ask>) -> Response {
+    match admin.servers() {
+        None | Some(ServerState::Serving) => health(ask).await,
+        Some(state) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": state.as_str() }))).into_response()
+        }
     }
 }
 

@@ -42,6 +42,28 @@ pub enum Force {
     Automatic,
 }
 
+/// Whether a server should get calls. The later one is the worse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerState {
+    /// It does.
+    Serving,
+    /// Not yet, or not for now.
+    Starting,
+    /// Not any more: it finishes what it has, or has ended.
+    Draining,
+}
+
+impl ServerState {
+    /// As it is in the view: `serving`, `starting`, `draining`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServerState::Serving => "serving",
+            ServerState::Starting => "starting",
+            ServerState::Draining => "draining",
+        }
+    }
+}
+
 /// A client or a server to be looked at: whatever handles there are of its layers. What is left out is not shown.
 ///
 /// ```
@@ -62,6 +84,7 @@ pub struct Target {
     client: bool,
     steps: Vec<Step>,
     recorder: Option<Recorder>,
+    server: Option<Asked>,
     balance: Option<BalanceHandle>,
     around: Option<Around>,
     pool: Option<PoolHandle>,
@@ -73,6 +96,7 @@ pub struct Target {
 }
 
 type Around = Arc<dyn Fn() -> Vec<EndpointHandles> + Send + Sync>;
+type Asked = Arc<dyn Fn() -> ServerState + Send + Sync>;
 
 impl Target {
     fn new(client: bool) -> Self {
@@ -80,6 +104,7 @@ impl Target {
             client,
             steps: Vec::new(),
             recorder: None,
+            server: None,
             balance: None,
             around: None,
             pool: None,
@@ -112,6 +137,14 @@ impl Target {
     #[must_use]
     pub fn recorder(mut self, recorder: Recorder) -> Self {
         self.recorder = Some(recorder);
+        self
+    }
+
+    /// Whether this server should get calls: asked at each look, and for `/health/ready`, which says no unless all servers
+    /// do that tell. One that does not tell is shown as serving.
+    #[must_use]
+    pub fn server_state(mut self, state: impl Fn() -> ServerState + Send + Sync + 'static) -> Self {
+        self.server = Some(Arc::new(state));
         self
     }
 
@@ -171,6 +204,10 @@ impl Target {
         self
     }
 
+    pub(crate) fn told(&self) -> Option<ServerState> {
+        self.server.as_ref().map(|state| state())
+    }
+
     pub(crate) fn recorded(&self) -> Option<&Recorder> {
         self.recorder.as_ref()
     }
@@ -216,7 +253,8 @@ impl Target {
                 let (state, about) = of_pool(&pool.state());
                 (state, if about.is_empty() { text::plain(pool.name()) } else { about })
             }
-            (None, None) => (if self.client { "connected" } else { "serving" }, String::new()),
+            (None, None) if self.client => ("connected", String::new()),
+            (None, None) => (self.told().unwrap_or(ServerState::Serving).as_str(), String::new()),
         }
     }
 

@@ -5,6 +5,6 @@ mod order;
 mod step;
 mod words;
 
-pub use handles::{EndpointHandles, Force, Target};
+pub use handles::{EndpointHandles, Force, ServerState, Target};
 pub use step::{Per, Step};
 pub(crate) use words::status_word;

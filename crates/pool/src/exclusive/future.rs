@@ -122,10 +122,11 @@ where
                     // One that has ended meanwhile goes back, and the wait goes on.
                     let Some(connection) = lease.connection() else { continue };
                     let Some(mut request) = request.take() else { continue };
+                    let now = Clock::now();
+                    wait.got(now);
                     if let Some(context) = C::context_mut(&mut request) {
                         // It has waited: the reading that came with it is stale.
-                        let now = context.deadline().map(|_| Clock::now());
-                        context.set_stamp(now);
+                        context.set_stamp(context.deadline().map(|_| now));
                     }
                     let call = connection.call(request);
                     this.state.set(State::Called { call, lease });

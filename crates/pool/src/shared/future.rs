@@ -153,10 +153,11 @@ where
                         // If what it was woken for is gone already it goes on waiting.
                         let Some(connection) = pick(this.pool, &open, waits) else { continue };
                         let Some(mut request) = request.take() else { continue };
+                        let now = Clock::now();
+                        wait.got(now);
                         if let Some(context) = C::context_mut(&mut request) {
                             // It has waited: the reading that came with it is stale.
-                            let now = context.deadline().map(|_| Clock::now());
-                            context.set_stamp(now);
+                            context.set_stamp(context.deadline().map(|_| now));
                         }
                         this.state.set(State::Called { call: connection.call(request) });
                         continue;

@@ -38,6 +38,15 @@ impl Connector {
         }
     }
 
+    /// Counts the connections over sockets.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn with_traffic(self, traffic: &towpath_transport::Traffic) -> Self {
+        match self {
+            Connector::Sockets(connector) => Connector::Sockets(connector.with_traffic(traffic)),
+            own => own,
+        }
+    }
+
     /// One try. It ends within the connect timeout, and every failure is one to connect: calls that wait
     /// for the outcome of one connect look for that.
     pub(super) async fn connect(

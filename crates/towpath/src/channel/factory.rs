@@ -71,6 +71,13 @@ impl Channels {
         self
     }
 
+    /// Counts what goes over its connections.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn with_traffic(mut self, traffic: &towpath_transport::Traffic) -> Self {
+        self.connector = self.connector.with_traffic(traffic);
+        self
+    }
+
     /// The config of the pools of all its channels.
     pub fn pool_config(&self) -> &Live<PoolConfig> {
         &self.pool

@@ -1,14 +1,15 @@
-//! A client, as the admin interface looks at it.
+//! Clients and servers, as the admin interface looks at them.
 
-use super::Sight;
+use super::{ServerSight, Sight};
 use crate::{
-    Client, ClientBuilder,
-    policies::{ClientHandles, ClientStack, ServerHandles},
+    Client, ClientBuilder, Server, ServerBuilder,
+    policies::{ClientHandles, ClientStack, ServerHandles, ServerStack},
     route::{Kind, Route},
 };
 use std::any::type_name;
 use tower_layer::Stack;
-use towpath_admin::{AttemptsLayer, CallsLayer, EndpointHandles, Per, Recorder, Step, Target};
+use towpath_admin::{AttemptsLayer, CallsLayer, EndpointHandles, Per, Recorder, ServerState, Step, Target};
+use towpath_health::ReadyState;
 
 /// The layers of a stack, recorded as calls and as attempts.
 type Recorded<L> = Stack<AttemptsLayer, Stack<L, CallsLayer>>;
@@ -130,17 +131,81 @@ impl From<&Client> for Target {
     }
 }
 
-/// The policies of a server: to be completed with its stack and its recorder.
+impl<L> ServerBuilder<L> {
+    /// Records the calls for the [admin](crate::admin) interface: around the layers that were put in before this, so that
+    /// what they refuse is seen. From then on the server tells whether it takes calls, as the interface's
+    /// `/health/ready` does.
+    ///
+    /// ```
+    /// use towpath::{Server, ServerPolicies, admin::{Admin, Recorder}};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let server = Server::builder()
+    ///     .policies(ServerPolicies::default())
+    ///     .admin(Recorder::default())
+    ///     .bind("127.0.0.1:0")
+    ///     .await?;
+    /// let admin = Admin::new().target("orders", &server);
+    /// assert_eq!(admin.snapshot().targets[0].state, "starting", "it is not served yet");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn admin(mut self, recorder: Recorder) -> ServerBuilder<Stack<L, CallsLayer>> {
+        let layer = recorder.calls();
+        self.sight().recorder = Some(recorder);
+        self.around(layer)
+    }
+}
+
+impl ServerSight {
+    fn steps(&self) -> Vec<Step> {
+        let of_layer = |name: &&'static str| match &self.policies {
+            Some(policies) if *name == type_name::<ServerStack>() => of_server_policies(policies),
+            _ => Step::of_type(name),
+        };
+        self.layers.iter().flat_map(of_layer).collect()
+    }
+}
+
+/// From outside to inside, as [`ServerStack`] puts them.
+fn of_server_policies(policies: &ServerHandles) -> Vec<Step> {
+    let ServerHandles { admission, rate, enough_time, dedupe } = policies;
+    let steps = [
+        admission.is_some().then(|| Step::new("AdmissionLayer")),
+        rate.is_some().then(|| Step::new("RateLimitLayer")),
+        enough_time.is_some().then(|| Step::new("EnoughTimeLayer")),
+        dedupe.is_some().then(|| Step::new("DedupeLayer")),
+    ];
+    steps.into_iter().flatten().collect()
+}
+
+/// All that there is to see of it: to be taken before it is served. The target does not keep the server alive.
+impl<L> From<&Server<L>> for Target {
+    fn from(server: &Server<L>) -> Self {
+        let sight = &server.sight;
+        let mut target = Target::server().stack(sight.steps());
+        if let Some(recorder) = &sight.recorder {
+            target = target.recorder(recorder.clone());
+        }
+        if let Some(readiness) = sight.readiness.clone() {
+            target = target.server_state(move || match readiness.state() {
+                ReadyState::Ready => ServerState::Serving,
+                ReadyState::NotReady => ServerState::Starting,
+                ReadyState::Draining => ServerState::Draining,
+            });
+        }
+        let Some(policies) = &sight.policies else { return target };
+        with_limits(target, policies.admission.clone(), None, policies.rate.clone())
+    }
+}
+
+/// The policies of a server: to be completed with its stack and its recorder. Where [`ServerBuilder::admin`] can be
+/// said, `&Server` has both.
 impl From<&ServerHandles> for Target {
     fn from(policies: &ServerHandles) -> Self {
-        let ServerHandles { admission, rate, enough_time, dedupe } = policies.clone();
-        let steps = [
-            admission.is_some().then(|| Step::new("AdmissionLayer")),
-            rate.is_some().then(|| Step::new("RateLimitLayer")),
-            enough_time.is_some().then(|| Step::new("EnoughTimeLayer")),
-            dedupe.is_some().then(|| Step::new("DedupeLayer")),
-        ];
-        with_limits(Target::server().stack(steps.into_iter().flatten()), admission, None, rate)
+        let target = Target::server().stack(of_server_policies(policies));
+        with_limits(target, policies.admission.clone(), None, policies.rate.clone())
     }
 }
 

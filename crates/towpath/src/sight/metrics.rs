@@ -2,6 +2,7 @@
 
 use crate::{
     ClientBuilder, ServerBuilder,
+    announce::Announce,
     channel::Channels,
     policies::{ClientEars, ClientHandles, ClientStack, ServerEars, ServerHandles, ServerStack},
     route::{ClusterSettings, Kind, Route},
@@ -9,9 +10,12 @@ use crate::{
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use tower_layer::Stack;
+use towpath_core::Observe;
 use towpath_discover::DirectoryBuilder;
 use towpath_health::HealthEvent;
 use towpath_metrics::{Gauges, Metrics, MetricsLayer, Observer, Watching};
+use towpath_registry::{Happened, RegistrationEvent, RegistryEvent};
+use towpath_transport::Server as Transport;
 
 /// The layers of a client, counted as calls; and below them, as attempts.
 pub type ClientMetrics<L> = Stack<MetricsLayer, Stack<L, MetricsLayer>>;
@@ -100,7 +104,10 @@ impl ClientCounting {
 
     pub(crate) fn channels(&self, channels: Channels) -> Channels {
         match &self.on {
-            Some(on) => channels.observe(on.observer.clone()),
+            Some(on) => {
+                let traffic = on.metrics.client_traffic(on.target.clone());
+                channels.observe(on.observer.clone()).with_traffic(&traffic)
+            }
             None => channels,
         }
     }
@@ -133,6 +140,30 @@ impl ServerCounting {
         self.listen();
     }
 
+    pub(crate) fn transport(&self, server: Transport) -> Transport {
+        match &self.on {
+            Some(on) => server.with_traffic(&on.metrics.server_traffic(on.target.clone())),
+            None => server,
+        }
+    }
+
+    /// What becomes of a server's registrations.
+    pub(crate) fn registrations(&self, announce: &Announce) {
+        let Some(on) = &self.on else { return };
+        for register in &announce.register {
+            let observer = on.observer.clone();
+            register.ears.add(move |event: &RegistrationEvent| {
+                observer.registration(match event {
+                    RegistrationEvent::Registered => "registered",
+                    RegistrationEvent::Lost => "lost",
+                    RegistrationEvent::Failed { .. } => "failed",
+                    RegistrationEvent::Deregistered => "deregistered",
+                    _ => "_OTHER",
+                });
+            });
+        }
+    }
+
     fn listen(&mut self) {
         if self.on.is_none() {
             return;
@@ -146,6 +177,46 @@ impl ServerCounting {
             handles.admission.iter().for_each(|limit| gauges.admission(limit));
             handles.dedupe.iter().for_each(|dedupe| gauges.dedupe(dedupe));
         });
+    }
+}
+
+/// Counts what happens in a [`Registry`](crate::registry::Registry), and how many instances are in it: for
+/// [`Registry::with`](crate::registry::Registry::with). `target` is the name of the registry: empty where there is one.
+///
+/// ```
+/// use towpath::{metrics::Metrics, observe_registry, registry::{Registry, RegistryConfig}};
+///
+/// let metrics = Metrics::new();
+/// let registry = Registry::with(RegistryConfig::default(), observe_registry(&metrics, ""));
+/// # drop(registry);
+/// ```
+pub fn observe_registry(
+    metrics: &Metrics,
+    target: impl Into<Arc<str>>,
+) -> impl Observe<RegistryEvent> + Send + Sync + 'static {
+    let observer = metrics.observer(target);
+    let instances = Mutex::new(0u64);
+    move |event: &RegistryEvent| {
+        // Told one after the other, so that the last one is right.
+        let mut instances = instances.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = match event.what {
+            Happened::Registered => {
+                *instances += 1;
+                "registered"
+            }
+            Happened::Described => "described",
+            Happened::Replaced => "replaced",
+            Happened::Deregistered => {
+                *instances = instances.saturating_sub(1);
+                "deregistered"
+            }
+            Happened::Expired => {
+                *instances = instances.saturating_sub(1);
+                "expired"
+            }
+            _ => "_OTHER",
+        };
+        observer.registry(what, *instances);
     }
 }
 

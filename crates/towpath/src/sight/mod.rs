@@ -11,12 +11,16 @@ mod trace;
 
 pub(crate) use metrics::{ClientCounting, ServerCounting};
 #[cfg(feature = "metrics")]
-pub use metrics::{ClientMetrics, ServerMetrics};
+pub use metrics::{ClientMetrics, ServerMetrics, observe_registry};
 pub(crate) use trace::Whereabouts;
 pub use trace::{ClientTrace, ServerTrace, Tracing};
 
-use crate::{policies::ClientHandles, route::Route};
+use crate::{
+    policies::{ClientHandles, ServerHandles},
+    route::Route,
+};
 use std::any::type_name;
+use towpath_health::Readiness;
 use towpath_timeout::TimeoutConfig;
 
 /// What a client knows of itself: written down by its builder.
@@ -51,5 +55,29 @@ impl Sight {
         self.follow(route);
         #[cfg(not(feature = "admin"))]
         let _ = route;
+    }
+}
+
+/// What a server knows of itself: written down by its builder.
+#[derive(Clone, Default)]
+#[cfg_attr(not(feature = "admin"), allow(dead_code))]
+pub(crate) struct ServerSight {
+    /// The types of its layers, from outside to inside.
+    pub(crate) layers: Vec<&'static str>,
+    pub(crate) policies: Option<ServerHandles>,
+    /// Follows the server, if somebody looks at it.
+    pub(crate) readiness: Option<Readiness>,
+    #[cfg(feature = "admin")]
+    pub(crate) recorder: Option<towpath_admin::Recorder>,
+}
+
+impl ServerSight {
+    /// The server is bound. Each one has a readiness of its own, also where a builder makes several.
+    pub(crate) fn bound(&mut self) -> Option<Readiness> {
+        #[cfg(feature = "admin")]
+        if self.recorder.is_some() {
+            self.readiness = Some(Readiness::starting());
+        }
+        self.readiness.clone()
     }
 }

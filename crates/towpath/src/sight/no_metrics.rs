@@ -1,11 +1,13 @@
 //! Nothing is counted.
 
 use crate::{
+    announce::Announce,
     channel::Channels,
     policies::{ClientStack, ServerStack},
     route::{ClusterSettings, Route},
 };
 use towpath_discover::DirectoryBuilder;
+use towpath_transport::Server as Transport;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientCounting {}
@@ -33,4 +35,10 @@ impl ClientCounting {
 
 impl ServerCounting {
     pub(crate) fn policies(&mut self, _: &ServerStack) {}
+
+    pub(crate) fn transport(&self, server: Transport) -> Transport {
+        server
+    }
+
+    pub(crate) fn registrations(&self, _: &Announce) {}
 }

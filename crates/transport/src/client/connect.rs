@@ -9,6 +9,7 @@ use crate::{
     config::ClientConfig,
     stream::Socket,
     tls::{self, ClientTls},
+    traffic::Traffic,
     unix,
 };
 use std::{path::Path, sync::OnceLock};
@@ -23,18 +24,25 @@ use towpath_core::{Error, ErrorKind, Processed};
 pub struct Connector {
     config: ClientConfig,
     tls: Option<ClientTls>,
+    traffic: Option<Traffic>,
 }
 
 impl Connector {
     /// One that makes connections with these limits and times.
     pub fn new(config: ClientConfig) -> Self {
-        Connector { config, tls: None }
+        Connector { config, tls: None, traffic: None }
     }
 
     /// Whom to trust, and who this client is, on addresses of `mcps://`.
     #[cfg(feature = "tls")]
     pub fn with_tls(mut self, tls: ClientTls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Counts its connections, and what goes over them.
+    pub fn with_traffic(mut self, traffic: &Traffic) -> Self {
+        self.traffic = Some(traffic.clone());
         self
     }
 
@@ -110,7 +118,10 @@ impl Connector {
     ) -> Result<Connection, Error> {
         let (connection, driver) = Connection::new(socket, address.to_string(), &self.config)
             .map_err(|error| failed(error.to_string()))?;
-        tokio::spawn(driver);
+        tokio::spawn(match &self.traffic {
+            Some(traffic) => driver.with_traffic(traffic),
+            None => driver,
+        });
         Ok(connection)
     }
 

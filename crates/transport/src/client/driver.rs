@@ -5,7 +5,14 @@ use super::{
     shared::{Shared, State},
     table::{Outcome, Phase, Slot},
 };
-use crate::{alarm::Alarm, config::ClientConfig, farewell::Farewell, out::OutQueue, reader::FrameReader};
+use crate::{
+    alarm::Alarm,
+    config::ClientConfig,
+    farewell::Farewell,
+    out::OutQueue,
+    reader::FrameReader,
+    traffic::{ConnectionEnd, CutShort, DecodeError, Meter, Traffic},
+};
 use std::{
     future::Future,
     mem,
@@ -61,6 +68,7 @@ pub struct Driver<T> {
     /// The socket was full, and how far the peer had come.
     blocked: Option<usize>,
     started: bool,
+    meter: Meter,
     stage: Stage,
 }
 
@@ -74,9 +82,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         };
         // Not with the calls: it is to be the first frame, also where a PING is answered before any call.
         let mut writing = OutQueue::default();
-        if settings != Settings::default() {
-            towpath_codec::put_settings(&mut writing.buf, &settings);
-        }
+        writing.settings(&settings);
         Driver {
             io,
             shared,
@@ -95,8 +101,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             max_buffered: config.max_buffered,
             blocked: None,
             started: false,
+            meter: Meter::default(),
             stage: Stage::Running,
         }
+    }
+
+    /// Counts this connection, and what goes over it.
+    #[must_use = "a connection does nothing unless its driver is polled"]
+    pub fn with_traffic(mut self, traffic: &Traffic) -> Self {
+        self.meter = Meter::of(traffic.clone());
+        self
     }
 
     /// One wake-up. An error ends the connection.
@@ -126,17 +140,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 cx.waker().wake_by_ref();
                 break;
             }
-            match self.reader.poll_read(&mut self.io, cx) {
+            let bytes = match self.reader.poll_read(&mut self.io, cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err(End::Eof),
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(bytes)) => bytes,
                 Poll::Ready(Err(error)) => return Err(self.lost(error.to_string())),
-            }
+            };
             // One reading of the clock for all answers of this read.
             let now = Instant::now();
             self.last_read = now;
             self.asked_for_life = None;
             let read = self.frames(now);
+            self.meter.read(bytes, self.reader.take_count());
             self.expect += self.wakers.len();
             self.wakers.drain(..).for_each(Waker::wake);
             read?;
@@ -155,7 +170,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     let read = ResponseHead::read(&payload, compressed);
                     let id = match &read {
                         Ok(head) => head.id,
-                        Err(ResponseError::Malformed { id, .. }) => *id,
+                        Err(ResponseError::Malformed { id, .. }) => {
+                            self.meter.unreadable(DecodeError::Message);
+                            *id
+                        }
                         Err(error @ ResponseError::NoId) => {
                             return Err(End::Violation(GoAwayReason::Malformed, error.to_string()));
                         }
@@ -199,7 +217,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     // Not with the calls: it is not to wait for them, and it goes out before a GOAWAY. A peer
                     // that asks without end and does not read is not answered without end.
                     if self.writing.len() < self.max_buffered {
-                        towpath_codec::put_short(&mut self.writing.buf, kind::PONG, value);
+                        self.writing.short(kind::PONG, value);
                     }
                 }
                 kind::PONG => {
@@ -247,7 +265,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
             if !self.writing.is_empty() {
-                match self.writing.poll_write(&mut self.io, cx) {
+                let written = self.writing.poll_write(&mut self.io, cx);
+                self.meter.wrote(self.writing.take_sent());
+                match written {
                     Poll::Ready(Ok(())) => {
                         self.took(None);
                         self.written();
@@ -332,12 +352,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let late = |slot: &Slot| -> Outcome {
             let error = self.shared.error(ErrorKind::DeadlineExceeded);
             Err(match slot.phase {
-                Phase::Sent | Phase::Accepted => error,
-                _ => error.with_processed(Processed::No).because("it waited in line for the connection"),
+                Phase::Sent | Phase::Accepted => {
+                    self.meter.cut_short(CutShort::Called);
+                    error
+                }
+                _ => {
+                    self.meter.cut_short(CutShort::Waiting);
+                    error.with_processed(Processed::No).because("it waited in line for the connection")
+                }
             })
         };
         for id in state.table.expire(now, &mut self.wakers, late) {
-            towpath_codec::put_short(&mut state.out.buf, kind::CANCEL, id);
+            state.out.short(kind::CANCEL, id);
             state.queued += 1;
         }
         if state.table.window.look(now) {
@@ -364,7 +390,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 None if now >= self.last_read + every => {
                     let id = state.next_ping;
                     state.next_ping += 1;
-                    towpath_codec::put_short(&mut state.out.buf, kind::PING, id);
+                    state.out.short(kind::PING, id);
                     state.queued += 1;
                     self.asked_for_life = Some(now);
                     now + self.keep_alive_timeout
@@ -388,10 +414,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let mut state = self.shared.lock();
         let idle = state.table.is_idle();
         let mut last_words = OutQueue::default();
+        let why = match &end {
+            End::Violation(reason, _) => {
+                self.meter.violated(*reason);
+                ConnectionEnd::Protocol
+            }
+            End::Lost(_) => ConnectionEnd::Lost,
+            End::Eof if partial || !idle => ConnectionEnd::Lost,
+            _ if state.closed_idle => ConnectionEnd::Idle,
+            End::Eof => ConnectionEnd::ByPeer,
+            End::Finished => ConnectionEnd::Finished,
+        };
+        self.meter.closed(why);
         let (error, result) = match end {
             End::Finished => {
                 let goaway = GoAway { reason: GoAwayReason::Draining, last_id: 0, text: String::new() };
-                towpath_codec::put_goaway(&mut last_words.buf, &goaway);
+                last_words.goaway(&goaway);
                 (state.closing.clone().unwrap_or_else(|| self.shared.error(ErrorKind::Draining)), Ok(()))
             }
             End::Eof if idle && !partial => {
@@ -417,7 +455,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     _ => ErrorKind::ConnectionLost,
                 };
                 let error = self.shared.error(kind).because(format!("the peer broke the protocol: {text}"));
-                towpath_codec::put_goaway(&mut last_words.buf, &GoAway { reason, last_id: 0, text });
+                last_words.goaway(&GoAway { reason, last_id: 0, text });
                 (error.clone(), Err(error))
             }
         };
@@ -468,7 +506,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
         }
         let Stage::Ending(farewell, result) = &mut this.stage else { return Poll::Pending };
         if let Some(farewell) = farewell {
-            ready!(farewell.poll(&mut this.io, cx));
+            ready!(farewell.poll(&mut this.io, cx, &this.meter));
         }
         Poll::Ready(result.take().unwrap_or(Ok(())))
     }

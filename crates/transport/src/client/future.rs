@@ -236,7 +236,7 @@ impl Future for PingFuture {
             let id = state.next_ping;
             state.next_ping += 1;
             state.pings.push(Ping { id, waker: cx.waker().clone(), answered: false });
-            towpath_codec::put_short(&mut state.out.buf, kind::PING, id);
+            state.out.short(kind::PING, id);
             state.queued += 1;
             let driver = state.ask_flush();
             drop(state);

@@ -294,7 +294,7 @@ impl Shared {
         if let Some((Phase::Sent | Phase::Accepted, None)) = state.table.leave(id)
             && !state.dead
         {
-            towpath_codec::put_short(&mut state.out.buf, kind::CANCEL, id);
+            state.out.short(kind::CANCEL, id);
             state.queued += 1;
             driver = state.ask_flush();
         }

@@ -10,6 +10,7 @@ use crate::{
     peer::{Certificates, Peer},
     stream::Socket,
     tls::{ServerTls, Shaken, Told},
+    traffic::Traffic,
 };
 use std::{
     future::poll_fn,
@@ -39,6 +40,7 @@ pub(super) struct Gate<S> {
     pub(super) tls: Option<ServerTls>,
     /// Whether requests say who is at the other end.
     pub(super) peers: bool,
+    pub(super) traffic: Option<Traffic>,
     pub(super) drain: Drain,
     pub(super) spread: Arc<Spread>,
 }
@@ -122,6 +124,9 @@ where
         let mut connection =
             ServerConnection::new(socket, self.service.clone(), &self.config, self.drain.watch())
                 .with_extensions(extensions);
+        if let Some(traffic) = &self.traffic {
+            connection = connection.with_traffic(traffic);
+        }
         if let Some((reason, why)) = refusal {
             connection.refuse(reason, why);
         }

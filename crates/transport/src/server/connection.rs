@@ -2,8 +2,13 @@
 
 use super::{call::Place, drain::DrainWatch, shared::Shared};
 use crate::{
-    alarm::Alarm, compression::Packing, config::ServerConfig, farewell::Farewell, out::OutQueue,
+    alarm::Alarm,
+    compression::Packing,
+    config::ServerConfig,
+    farewell::Farewell,
+    out::OutQueue,
     reader::FrameReader,
+    traffic::{ConnectionEnd, Meter, Traffic},
 };
 use std::{fmt, mem, sync::Arc, time::Duration};
 use tokio::{
@@ -48,6 +53,7 @@ pub struct ServerConnection<T, S: Service<Request>> {
     /// The caller has said that it makes no more calls: the end of its stream is no death.
     pub(super) caller_done: bool,
     pub(super) times: Times,
+    pub(super) meter: Meter,
     pub(super) stage: Stage,
 }
 
@@ -133,7 +139,7 @@ where
         let (now, config) = (Instant::now(), config.clamped());
         let aged = config.max_connection_age.map(|age| now + jittered(age));
         let mut writing = OutQueue::default();
-        announce(&config, &mut writing.buf);
+        announce(&config, &mut writing);
         ServerConnection {
             io,
             origin: service.clone(),
@@ -163,6 +169,7 @@ where
                 header: None,
                 half_written: None,
             },
+            meter: Meter::default(),
             stage: Stage::Fresh,
         }
     }
@@ -174,15 +181,22 @@ where
         self
     }
 
+    /// Counts this connection, and what goes over it.
+    pub fn with_traffic(mut self, traffic: &Traffic) -> Self {
+        self.meter = Meter::of(traffic.clone());
+        self
+    }
+
     /// Sends the peer away politely: GOAWAY, and the end.
     pub(crate) fn refuse(&mut self, reason: GoAwayReason, why: &str) {
         self.goaway(reason, why);
+        self.meter.closed(ConnectionEnd::Refused);
         self.stage = Stage::Ending(Farewell::new(mem::take(&mut self.writing)));
     }
 
     pub(super) fn goaway(&mut self, reason: GoAwayReason, text: &str) {
         let goaway = GoAway { reason, last_id: self.last_id, text: text.to_owned() };
-        towpath_codec::put_goaway(&mut self.writing.buf, &goaway);
+        self.writing.goaway(&goaway);
     }
 }
 
@@ -201,7 +215,7 @@ fn jittered(age: Duration) -> Duration {
 }
 
 /// SETTINGS, if this side's limits are not the protocol's.
-fn announce(config: &ServerConfig, out: &mut Vec<u8>) {
+fn announce(config: &ServerConfig, out: &mut OutQueue) {
     let standard = ServerConfig::default();
     let settings = Settings {
         max_payload: (config.max_payload != standard.max_payload).then_some(config.max_payload),
@@ -213,9 +227,7 @@ fn announce(config: &ServerConfig, out: &mut Vec<u8>) {
         compression: Packing::new(config.compression.as_ref()).announced(),
         ..Settings::default()
     };
-    if settings != Settings::default() {
-        towpath_codec::put_settings(out, &settings);
-    }
+    out.settings(&settings);
 }
 
 /// Nothing in it is pinned to where it stands: the futures of handlers are boxed in their place.

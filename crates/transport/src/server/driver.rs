@@ -5,7 +5,7 @@ use super::{
     input::Read,
     watch::WHILE_FULL,
 };
-use crate::farewell::Farewell;
+use crate::{farewell::Farewell, traffic::ConnectionEnd};
 use std::{
     future::Future,
     mem,
@@ -83,7 +83,9 @@ where
                 let leaving = self.caller_done || matches!(self.stage, Stage::Draining { .. });
                 return if leaving && idle { Err(End::Finished) } else { Ok(()) };
             }
-            match self.writing.poll_write(&mut self.io, cx) {
+            let written = self.writing.poll_write(&mut self.io, cx);
+            self.meter.wrote(self.writing.take_sent());
+            match written {
                 Poll::Ready(Ok(())) => self.times.half_written = None,
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "a connection broke");
@@ -114,8 +116,16 @@ where
             if *reason != GoAwayReason::Idle {
                 tracing::debug!(?reason, text, "a peer broke the protocol: its connection is closed");
             }
+            self.meter.violated(*reason);
             self.goaway(*reason, text);
         }
+        self.meter.closed(match &end {
+            End::Gone => ConnectionEnd::Lost,
+            End::Finished if self.caller_done => ConnectionEnd::ByPeer,
+            End::Finished => ConnectionEnd::Finished,
+            End::Violation(GoAwayReason::Idle, _) => ConnectionEnd::Idle,
+            End::Violation(..) => ConnectionEnd::Protocol,
+        });
         self.stop_calls();
         // Also for a peer that seems gone: it may have closed one half only, and still read its answers.
         self.stage = Stage::Ending(Farewell::new(mem::take(&mut self.writing)));
@@ -139,7 +149,7 @@ where
             }
         }
         if let Stage::Ending(farewell) = &mut this.stage {
-            ready!(farewell.poll(&mut this.io, cx));
+            ready!(farewell.poll(&mut this.io, cx, &this.meter));
         }
         Poll::Ready(())
     }

@@ -5,6 +5,7 @@ use super::{
     connection::{End, ServerConnection, Stage, malformed},
     watch::TIDY,
 };
+use crate::traffic::{CutShort, DecodeError};
 use bytes::Bytes;
 use std::{
     mem,
@@ -54,7 +55,9 @@ where
                 let now = Instant::now();
                 self.times.last_read = now;
                 self.times.asked_for_life = None;
-                self.frames(now, bytes)?;
+                let read = self.frames(now, bytes);
+                self.meter.read(bytes, self.reader.take_count());
+                read?;
                 Ok(Read::Some)
             }
             Poll::Ready(Err(error)) => {
@@ -154,7 +157,7 @@ where
             }
             kind::PING => {
                 let id = towpath_codec::id(&payload).ok_or_else(|| malformed("PING without an id"))?;
-                towpath_codec::put_short(&mut self.writing.buf, kind::PONG, id);
+                self.writing.short(kind::PONG, id);
                 Ok(())
             }
             kind::PONG => match towpath_codec::id(&payload) {
@@ -211,6 +214,7 @@ where
             deadline = Some(at);
             // Its own arrival, or the work before it in the same read, may have used up its time.
             if waited && Instant::now() >= at {
+                self.meter.cut_short(CutShort::Late);
                 let error = Error::new(ErrorKind::DeadlineExceeded)
                     .with_processed(Processed::No)
                     .because("it had passed before the work could begin");
@@ -233,6 +237,7 @@ where
 
     #[cold]
     fn malformed_request(&mut self, id: u64, payload: &[u8], error: &RequestError) {
+        self.meter.unreadable(DecodeError::Message);
         // Where a malformed request says how it speaks: a fault is answered in kind.
         let codec = payload.get(12).map_or(CodecId::JSON, |codec| CodecId(*codec));
         let error = Error::new(ErrorKind::Malformed).because(error.to_string());
@@ -243,6 +248,7 @@ where
     #[inline]
     pub(super) fn refusal(&mut self) -> Option<ErrorKind> {
         if let Stage::Draining { .. } = self.stage {
+            self.meter.cut_short(CutShort::Draining);
             return Some(ErrorKind::Draining);
         }
         let limit = self.config.max_outstanding as usize;
@@ -250,7 +256,11 @@ where
             return None;
         }
         self.outstanding = self.shared.lock().calls.len();
-        (self.outstanding >= limit).then_some(ErrorKind::Overloaded)
+        let full = self.outstanding >= limit;
+        full.then(|| {
+            self.meter.cut_short(CutShort::Overloaded);
+            ErrorKind::Overloaded
+        })
     }
 
     #[cold]

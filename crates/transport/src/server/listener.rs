@@ -7,7 +7,7 @@ use super::{
     handover::Handover,
     socket::Listener,
 };
-use crate::{address::Address, config::ServerConfig, tls::ServerTls};
+use crate::{address::Address, config::ServerConfig, tls::ServerTls, traffic::Traffic};
 use std::{
     fmt,
     future::{Future, IntoFuture},
@@ -35,6 +35,7 @@ pub struct Server {
     config: ServerConfig,
     tls: Option<ServerTls>,
     peers: bool,
+    traffic: Option<Traffic>,
     handover: Handover,
 }
 
@@ -92,13 +93,19 @@ impl Server {
         if tls.is_some() {
             listener.set_tls();
         }
-        Server { listener, config, tls, peers: false, handover: Handover::None }
+        Server { listener, config, tls, peers: false, traffic: None, handover: Handover::None }
     }
 
     /// Whether every request says who is at the other end ([`Peer`](crate::Peer), in its extensions). Over TLS it
     /// always does; elsewhere it does not unless asked, as it costs a reference count for each request.
     pub fn with_peers(mut self, peers: bool) -> Self {
         self.peers = peers;
+        self
+    }
+
+    /// Counts its connections, and what goes over them.
+    pub fn with_traffic(mut self, traffic: &Traffic) -> Self {
+        self.traffic = Some(traffic.clone());
         self
     }
 
@@ -237,9 +244,10 @@ where
 {
     async fn run(self) -> io::Result<()> {
         let Serve { server, service, shutdown, beside, drain, runtimes } = self;
-        let Server { listener, config, tls, peers, handover } = server;
+        let Server { listener, config, tls, peers, traffic, handover } = server;
         let max_connections = config.max_connections;
-        let gate = Gate { service, config, tls, peers, drain, spread: Arc::new(Spread::new(runtimes)) };
+        let spread = Arc::new(Spread::new(runtimes));
+        let gate = Gate { service, config, tls, peers, traffic, drain, spread };
         let mut shutdown = shutdown.unwrap_or_else(|| Box::pin(std::future::pending()));
         let (tell, work) = beside.unzip();
         let mut beside = Beside { tell, work };

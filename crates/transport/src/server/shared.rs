@@ -85,7 +85,7 @@ impl Shared {
         let driver = match state.calls.get_mut(&id) {
             Some(call) if !call.accepted => {
                 call.accepted = true;
-                towpath_codec::put_short(&mut state.out.buf, kind::ACK, id);
+                state.out.short(kind::ACK, id);
                 state.ask()
             }
             _ => None,
@@ -127,7 +127,7 @@ impl State {
             Mode::Async if call.accepted => kind::PUSH,
             // Nobody has said so before, but a result is proof of acceptance; a fault is a refusal.
             Mode::Async if !response.is_fault() => {
-                towpath_codec::put_short(&mut self.out.buf, kind::ACK, id);
+                self.out.short(kind::ACK, id);
                 kind::PUSH
             }
             _ => kind::RESPONSE,

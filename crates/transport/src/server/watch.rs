@@ -4,7 +4,7 @@ use super::{
     answer,
     connection::{End, ServerConnection, Stage},
 };
-use crate::out::OutQueue;
+use crate::{out::OutQueue, traffic::CutShort};
 use std::{collections::HashMap, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -37,7 +37,7 @@ where
             self.times.last_read = now;
             self.times.asked_for_life = None;
             self.times.half_read = self.times.half_read.map(|_| (now, 0));
-            towpath_codec::put_short(&mut self.writing.buf, kind::PING, 1);
+            self.writing.short(kind::PING, 1);
             next = Some(next.map_or(now + WHILE_FULL, |at| at.min(now + WHILE_FULL)));
         }
         let untidy = self.times.untidy && !self.tidy(now);
@@ -61,7 +61,7 @@ where
                 return Err(End::Violation(GoAwayReason::Idle, text));
             }
             if !asked && now >= since + limit / 2 {
-                towpath_codec::put_short(&mut self.writing.buf, kind::PING, 1);
+                self.writing.short(kind::PING, 1);
                 self.times.unheard = Some((since, true));
             }
             again(if now < since + limit / 2 { since + limit / 2 } else { since + limit });
@@ -91,7 +91,7 @@ where
                 }
                 Some(asked) => again(asked + self.config.keep_alive_timeout),
                 None if now >= self.times.last_read + every => {
-                    towpath_codec::put_short(&mut self.writing.buf, kind::PING, 1);
+                    self.writing.short(kind::PING, 1);
                     self.times.asked_for_life = Some(now);
                     again(now + self.config.keep_alive_timeout);
                 }
@@ -147,6 +147,7 @@ where
         let mut state = self.shared.lock();
         for (id, call) in state.expired(now) {
             call.stop();
+            self.meter.cut_short(CutShort::Called);
             let error = Error::new(ErrorKind::DeadlineExceeded);
             let response = answer::refusal(&error, call.codec, Some(&call.context));
             state.respond(id, &call, &response);

@@ -7,7 +7,7 @@ use super::{
     watch,
     words::{self, Side},
 };
-use crate::{farewell::Farewell, out::OutQueue, peer::Certificates};
+use crate::{farewell::Farewell, out::OutQueue, peer::Certificates, traffic::Meter};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
@@ -217,7 +217,7 @@ impl ServerTls {
                 }
                 // What it has sent already would reset the connection, and destroy the alert on its way.
                 let (mut stream, mut farewell) = (stream, Farewell::new(OutQueue::default()));
-                poll_fn(|cx| farewell.poll(&mut stream, cx)).await;
+                poll_fn(|cx| farewell.poll(&mut stream, cx, &Meter::default())).await;
                 Shaken::Out
             }
             Err(_) => {
