@@ -177,7 +177,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[inline(never)]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let start = self.common.info.start(&mut request);
         let nanos = self.common.fleet.bell.nanos(start);

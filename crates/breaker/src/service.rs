@@ -182,32 +182,45 @@ where
         self.inner.poll_ready(cx).map_err(|error| self.common.reject.pass(error))
     }
 
-    #[inline]
+    // Not inlined: the inner call's future is then written where it is to be, and not moved there.
+    #[inline(never)]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let common = &*self.common;
-        let start = common.info.start(&mut request);
+        let start = self.common.info.start(&mut request);
+        let calm = if self.readied.is_none() { self.admit_calmly(&request, start) } else { None };
+        let Some(pass) = calm else { return self.call_uncalmly(request, start) };
+        // It is no probe: should the inner service panic, there is nothing to be given back.
+        ResponseFuture::called(self.inner.call(request), self.ticket(pass), start)
+    }
+}
+
+impl<S, K, C, I, R> Breaker<S, K, C, I, R> {
+    #[inline]
+    fn ticket(&self, pass: Pass) -> Ticket<K, C, I, R> {
+        Ticket { common: self.common.lend(), place: self.last.place, pass }
+    }
+
+    /// A call that the one before it tells nothing of.
+    #[inline(never)]
+    fn call_uncalmly<Req>(&mut self, request: Req, start: Instant) -> ResponseFuture<S, Req, K, C, I, R>
+    where
+        S: Service<Req> + Clone,
+        K: BreakerKey<Req>,
+    {
         let ticket = match self.readied.take() {
             Some(ticket) => ticket,
-            None => {
-                let calm = match self.admit_calmly(&request, start) {
-                    Some(pass) => Ok(pass),
-                    None => self.admit(&request, start),
-                };
-                let (common, place) = (self.common.lend(), self.last.place);
-                match calm {
-                    Ok(pass) => Ticket { common, place, pass },
-                    Err(refusal) => {
-                        let cell = common.table.at(place);
-                        let config = common.table.settings().config.get();
-                        let error = turned_away(cell, &config, refusal, start);
-                        let ticket = Ticket { common, place, pass: Cell::pass_unasked() };
-                        // The inner service was readied for this call and will not be called: what it reserved
-                        // goes back with it.
-                        self.inner = self.inner.clone();
-                        return ResponseFuture::turned_away(error, ticket, start);
-                    }
+            None => match self.admit(&request, start) {
+                Ok(pass) => self.ticket(pass),
+                Err(refusal) => {
+                    let ticket = self.ticket(Cell::pass_unasked());
+                    let table = &ticket.common.table;
+                    let config = table.settings().config.get();
+                    let error = turned_away(table.at(ticket.place), &config, refusal, start);
+                    // The inner service was readied for this call and will not be called: what it reserved
+                    // goes back with it.
+                    self.inner = self.inner.clone();
+                    return ResponseFuture::turned_away(error, ticket, start);
                 }
-            }
+            },
         };
         ResponseFuture::called(self.inner.call(request), ticket, start)
     }

@@ -70,7 +70,7 @@ where
         self.inner.poll_ready(cx).map_err(|error| self.reject.pass(error))
     }
 
-    #[inline]
+    #[inline(never)]
     fn call(&mut self, request: Req) -> Self::Future {
         if request.key().is_some() {
             return self.keyed(request);

@@ -54,7 +54,8 @@ where
         })
     }
 
-    #[inline]
+    // Not inlined: the inner call's future is then written where it is to be, and not moved there.
+    #[inline(never)]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let start = if A::LEARNS { Some(self.info.start(&mut request)) } else { None };
         let (kept, deadline) = if A::WAITS {
@@ -62,15 +63,30 @@ where
         } else {
             (self.plan.substitute.keep(&request, start), None)
         };
-        let plan = self.plan.lend();
         if self.unready {
-            self.unready = false;
-            // The one that has failed is done with.
-            let fresh = self.inner.clone();
-            drop(mem::replace(&mut self.inner, fresh.clone()));
-            return ResponseFuture::readying(fresh, request, kept, deadline, plan);
+            return self.call_unready(request, kept, deadline);
         }
-        ResponseFuture::called(self.inner.call(request), kept, deadline, plan)
+        ResponseFuture::called(self.inner.call(request), kept, deadline, self.plan.lend())
+    }
+}
+
+impl<S: Clone, A, I, C, W, M, O> Fallback<S, A, I, C, W, M, O> {
+    #[cold]
+    fn call_unready<Req>(
+        &mut self,
+        request: Req,
+        kept: A::Kept,
+        deadline: Option<Instant>,
+    ) -> ResponseFuture<S, Req, A, C, W, M, O>
+    where
+        S: Service<Req>,
+        A: Substitute<Req, S::Response, S::Error>,
+    {
+        self.unready = false;
+        // The one that has failed is done with.
+        let fresh = self.inner.clone();
+        drop(mem::replace(&mut self.inner, fresh.clone()));
+        ResponseFuture::readying(fresh, request, kept, deadline, self.plan.lend())
     }
 }
 

@@ -107,7 +107,14 @@ where
 {
     /// The inner service was called.
     #[inline]
-    pub(crate) fn new(future: S::Future, kept: Kept<Req>, shared: Loan<State<S, H>>, first: First) -> Self {
+    pub(crate) fn new(
+        copy: Option<Req>,
+        why_not: GaveUp,
+        future: S::Future,
+        shared: Loan<State<S, H>>,
+        first: First,
+    ) -> Self {
+        let kept = Kept { copy, why_not };
         ResponseFuture { stage: Stage::First { future }, kept, shared, first, timer: None, rest: None }
     }
 
@@ -117,7 +124,7 @@ where
         let first = First { start, limit: None, due: None, measures: false, polled: false, endpoint: None };
         ResponseFuture {
             stage: Stage::Late,
-            kept: Kept::Not(GaveUp::Deadline),
+            kept: Kept { copy: None, why_not: GaveUp::Deadline },
             shared,
             first,
             timer: None,
@@ -133,7 +140,7 @@ where
 {
     type Output = Result<S::Response, <H as Fit<Req, S::Response, S::Error>>::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
         if this.rest.is_some() {
@@ -192,6 +199,7 @@ where
     }
 
     /// The first attempt waits, and there is a moment from which on it is not to be waited for, or not alone.
+    #[cold]
     fn first_waits(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
         let mut this = self.as_mut().project();
         let Some(due) = this.first.due else { return Poll::Pending };
@@ -236,6 +244,7 @@ where
     }
 
     /// A poll of a call that has more than its first attempt.
+    #[cold]
     fn poll_rest(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
         let mut this = self.project();
         let Some(rest) = this.rest else { return Poll::Pending };

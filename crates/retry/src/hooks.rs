@@ -100,7 +100,7 @@ where
         self.info.context_mut(request)
     }
 
-    #[inline]
+    #[inline(always)]
     fn copy(&self, request: &Req) -> Option<Req> {
         self.copy.copy(request)
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use towpath_core::{Class, ErrorKind, Processed, Verdict};
 
 /// What is kept of a call for further attempts.
-pub(crate) enum Kept<Req> {
-    /// The request as it came.
-    Copy(Req),
-    /// Nothing: there is to be no further attempt.
-    Not(GaveUp),
+pub(crate) struct Kept<Req> {
+    /// The request as it came. Nothing: there is to be no further attempt.
+    pub(crate) copy: Option<Req>,
+    /// Why not, if so.
+    pub(crate) why_not: GaveUp,
 }
 
 /// What an outcome is to its call.
@@ -78,11 +78,11 @@ where
         return Judgement::Answer;
     }
     let answers = class.verdict == Verdict::Answer;
-    let idempotent = match kept {
-        Kept::Copy(request) => hooks.may_repeat(request).0,
-        Kept::Not(_) if answers => return Judgement::Answer,
-        Kept::Not(why) if class.useful => return Judgement::Final(*why),
-        Kept::Not(_) => return Judgement::Final(GaveUp::NotUseful),
+    let idempotent = match &kept.copy {
+        Some(request) => hooks.may_repeat(request).0,
+        None if answers => return Judgement::Answer,
+        None if class.useful => return Judgement::Final(kept.why_not),
+        None => return Judgement::Final(GaveUp::NotUseful),
     };
     let outcome = match outcome {
         Outcome::Ok(response) => Some(Ok(response)),

@@ -80,7 +80,7 @@ pub trait CopyRequest<Req> {
 pub struct ByClone;
 
 impl<Req: Clone> CopyRequest<Req> for ByClone {
-    #[inline]
+    #[inline(always)]
     fn copy(&self, request: &Req) -> Option<Req> {
         Some(request.clone())
     }

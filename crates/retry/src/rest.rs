@@ -51,9 +51,9 @@ where
         H: Fit<Req, S::Response, S::Error>,
     {
         let config = state.core.config.get();
-        let (deadline, hedged) = match kept {
-            Kept::Copy(request) => (deadline(&state.hooks, request), state.hooks.may_repeat(request).1),
-            Kept::Not(_) => (None, false),
+        let (deadline, hedged) = match &kept.copy {
+            Some(request) => (deadline(&state.hooks, request), state.hooks.may_repeat(request).1),
+            None => (None, false),
         };
         let hedge = config.hedge().filter(|_| hedged);
         let rules = Rules {
@@ -236,14 +236,9 @@ where
         H: Fit<Req, S::Response, S::Error>,
     {
         let hooks = &state.hooks;
-        let copy = match kept {
-            Kept::Copy(request) => hooks.copy(request).map(|copy| (copy, deadline(hooks, request))),
-            Kept::Not(_) => None,
-        };
+        let kept = kept.copy.as_ref();
+        let copy = kept.and_then(|request| Some((state.copy(request)?, deadline(hooks, request))));
         let Some((mut request, deadline)) = copy else {
-            if state.core.cannot_copy() {
-                hooks.observe(RetryEvent::CannotCopy);
-            }
             return self.plan.not_started(GaveUp::CannotCopy);
         };
         let number = self.plan.made() - 1;
@@ -302,7 +297,7 @@ where
         let attempts = self.plan.made();
         state.core.gave_up();
         state.hooks.observe(RetryEvent::GaveUp { why, attempts });
-        let stop = why.is_spent() && matches!(kept, Kept::Copy(_));
+        let stop = why.is_spent() && kept.copy.is_some();
         let spent = Spent { attempts, processed: self.processed, stop };
         let last = self.last.take();
         self.tell(state, last.unwrap_or(Outcome::TimedOut { called: false, after: Duration::ZERO }), spent)

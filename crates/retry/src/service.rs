@@ -5,7 +5,6 @@ use crate::{
     future::First,
     handle::{CALLS, Core},
     hooks::Fit,
-    judge::Kept,
 };
 use std::{
     fmt,
@@ -52,6 +51,19 @@ pub(crate) struct State<S, H> {
 impl<S: Clone, H> State<S, H> {
     pub(crate) fn new(core: Shared<Core>, spare: S, hooks: H) -> Self {
         State { core, hooks, spare: Mutex::new(spare) }
+    }
+
+    /// A copy for another attempt. If there can be none, that is said, once.
+    #[inline(never)]
+    pub(crate) fn copy<Req, Res, Err>(&self, request: &Req) -> Option<Req>
+    where
+        H: Fit<Req, Res, Err>,
+    {
+        let copy = self.hooks.copy(request);
+        if copy.is_none() && self.core.cannot_copy() {
+            self.hooks.observe(RetryEvent::CannotCopy);
+        }
+        copy
     }
 
     pub(crate) fn fresh(&self) -> S {
@@ -127,7 +139,8 @@ where
         self.inner.poll_ready(cx).map_err(|error| self.shared.hooks.pass(error))
     }
 
-    #[inline]
+    // Not inlined: the inner call's future is then written where it is to be, and not moved there.
+    #[inline(never)]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let (core, hooks) = (&*self.shared.core, &self.shared.hooks);
         self.cache.look(core);
@@ -136,78 +149,83 @@ where
         let known = hooks.context(&request);
         let (limit, upstream) = (known.and_then(Known::deadline), known.map_or(0, Known::attempt));
         if limit.is_some_and(|deadline| deadline <= start) {
-            // The inner service was readied for this call and will not be called: what it reserved goes back.
-            self.inner = self.shared.fresh();
-            return ResponseFuture::late(self.shared.lend(), start);
+            return self.call_late(start);
         }
         core.counts.add(CALLS, 1);
         cache.budget.deposit(start);
-        let kept = match cache.off {
-            None if upstream == 0 => match hooks.copy(&request) {
-                Some(copy) => Kept::Copy(copy),
-                None => Kept::Not(cannot_copy::<S, H, Req>(&self.shared)),
-            },
-            None => Kept::Not(GaveUp::Upstream),
-            Some(why) => Kept::Not(why),
+        let off = if upstream == 0 { cache.off } else { cache.off.or(Some(GaveUp::Upstream)) };
+        let own = cache.attempt_timeout.map(|timeout| start + timeout);
+        let limit = match (limit, own) {
+            _ if hooks.kept_below() => None,
+            (Some(limit), Some(own)) => Some(limit.min(own)),
+            (limit, own) => limit.or(own),
         };
-        self.begin(request, kept, start, limit)
+        let first =
+            First { start, limit, due: limit, measures: cache.measures, polled: false, endpoint: None };
+        if cache.hedge.is_some() {
+            return self.call_hedged(request, off, own, first);
+        }
+        let listen = Listen::new();
+        // Copy and inner future as they are returned, and the rest as plain values, and no name for what they make up: so
+        // nothing is moved but where it is to stay.
+        ResponseFuture::new(
+            if off.is_none() { self.shared.copy(&request) } else { None },
+            off.unwrap_or(GaveUp::CannotCopy),
+            {
+                if let (Some(own), Some(context)) = (own, self.shared.hooks.context_mut(&mut request)) {
+                    context.tighten_deadline(own);
+                }
+                self.inner.call(request)
+            },
+            self.shared.lend(),
+            First { endpoint: listen.heard(), ..first },
+        )
     }
 }
 
 impl<S, H> Retry<S, H> {
-    #[inline(always)]
-    fn begin<Req>(
+    #[cold]
+    fn call_late<Req>(&mut self, start: Instant) -> ResponseFuture<S, Req, H>
+    where
+        S: Service<Req> + Clone,
+    {
+        // The inner service was readied for this call and will not be called: what it reserved goes back.
+        self.inner = self.shared.fresh();
+        ResponseFuture::late(self.shared.lend(), start)
+    }
+
+    /// As any other call, which may get company.
+    #[inline(never)]
+    fn call_hedged<Req>(
         &mut self,
         mut request: Req,
-        kept: Kept<Req>,
-        start: Instant,
-        mut limit: Option<Instant>,
+        off: Option<GaveUp>,
+        own: Option<Instant>,
+        mut first: First,
     ) -> ResponseFuture<S, Req, H>
     where
-        S: Service<Req>,
+        S: Service<Req> + Clone,
         H: Fit<Req, S::Response, S::Error>,
     {
-        let (hooks, cache) = (&self.shared.hooks, &mut self.cache);
-        if let Some(timeout) = cache.attempt_timeout {
-            let own = start + timeout;
-            limit = Some(limit.map_or(own, |deadline| deadline.min(own)));
-            if let Some(context) = hooks.context_mut(&mut request) {
-                context.tighten_deadline(own);
-            }
+        let (state, cache, start) = (&*self.shared, &mut self.cache, first.start);
+        cache.hedges.deposit(start);
+        let copy = if off.is_none() { state.copy(&request) } else { None };
+        if let Some(hedge) = &cache.hedge
+            && copy.is_some()
+            && state.hooks.may_repeat(&request).1
+            && let Some(after) = state.core.hedge_after(hedge)
+        {
+            first.due = Some(first.limit.map_or(start + after, |limit| limit.min(start + after)));
         }
-        if hooks.kept_below() {
-            limit = None;
+        if let (Some(own), Some(context)) = (own, state.hooks.context_mut(&mut request)) {
+            context.tighten_deadline(own);
         }
-        let mut due = limit;
-        if let Some(hedge) = &cache.hedge {
-            cache.hedges.deposit(start);
-            if matches!(kept, Kept::Copy(_))
-                && hooks.may_repeat(&request).1
-                && let Some(after) = self.shared.core.hedge_after(hedge)
-            {
-                due = Some(limit.map_or(start + after, |limit| limit.min(start + after)));
-            }
-        }
-        let measures = cache.measures;
         let listen = Listen::new();
         let future = self.inner.call(request);
-        let endpoint = listen.heard();
+        first.endpoint = listen.heard();
         drop(listen);
-        let first = First { start, limit, due, measures, polled: false, endpoint };
-        ResponseFuture::new(future, kept, self.shared.lend(), first)
+        ResponseFuture::new(copy, off.unwrap_or(GaveUp::CannotCopy), future, self.shared.lend(), first)
     }
-}
-
-#[cold]
-fn cannot_copy<S, H, Req>(state: &State<S, H>) -> GaveUp
-where
-    S: Service<Req>,
-    H: Fit<Req, S::Response, S::Error>,
-{
-    if state.core.cannot_copy() {
-        state.hooks.observe(RetryEvent::CannotCopy);
-    }
-    GaveUp::CannotCopy
 }
 
 impl<S: Clone, H> Clone for Retry<S, H> {

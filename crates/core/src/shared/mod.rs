@@ -81,7 +81,7 @@ impl<T> Shared<T> {
     /// Lends it to a call.
     #[inline]
     pub fn lend(&self) -> Loan<T> {
-        self.inner().loans.add(BEGUN, 1);
+        self.inner().loans.add_apart(BEGUN, 1);
         Loan { inner: self.inner, owns: PhantomData }
     }
 

@@ -61,14 +61,25 @@ impl<const N: usize> Tally<N> {
         }
     }
 
+    /// As [`Tally::add`], out of line, and nothing to unwind from: between a call of an inner service and the place where its
+    /// future is to be, it is in nobody's way. (With branches or a landing pad there the compiler moves the future.)
+    #[inline(never)]
+    pub(crate) extern "C" fn add_apart(&self, count: usize, n: u64) {
+        self.add(count, n);
+    }
+
     /// What was added to one of the counts.
     pub fn total(&self, count: usize) -> u64 {
         self.lines.iter().filter_map(|line| line.0.get(count)).map(|cell| cell.load(Acquire)).sum()
     }
 
     /// For a thread that has no place, or did not ask for one yet.
+    ///
+    /// Of C's kind, for one thing that comes with it: whoever calls it knows that it does not unwind. So a future that is
+    /// there while something is counted need not be kept where a panic would find it, and is not copied from there.
     #[cold]
-    fn add_elsewhere(&self, count: usize, n: u64) {
+    #[allow(improper_ctypes_definitions)]
+    extern "C" fn add_elsewhere(&self, count: usize, n: u64) {
         if Place::take() {
             return self.add(count, n);
         }

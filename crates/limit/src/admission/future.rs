@@ -93,24 +93,41 @@ where
 {
     type Output = Result<S::Response, R::Error>;
 
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.as_mut().project();
+        // Called -> Over: the inner call is dropped, then its room is given back. What nearly all calls come to.
+        let StateProj::Called { future, place, start, waits } = this.state.as_mut().project() else {
+            return self.poll_on(cx);
+        };
+        let Poll::Ready(mut outcome) = future.poll(cx) else {
+            *waits = true;
+            return Poll::Pending;
+        };
+        if *waits || outcome.is_err() {
+            outcome = measure(outcome, *start, place.owner());
+        }
+        let outcome = outcome.map_err(|error| place.owner().reject.pass(error));
+        this.state.set(State::Over);
+        Poll::Ready(outcome)
+    }
+}
+
+impl<S, Request, I, C, R, O> ResponseFuture<S, Request, I, C, R, O>
+where
+    S: Service<Request>,
+    I: CallInfo<Request, S::Response>,
+    C: Classify<S::Response, S::Error>,
+    R: OnReject<S::Response, S::Error>,
+    O: Observe<LimitEvent>,
+{
+    /// A poll of a call that was not called at once.
+    #[cold]
+    fn poll_on(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, R::Error>> {
         loop {
+            let mut this = self.as_mut().project();
             match this.state.as_mut().project() {
-                // Called -> Over: the inner call is dropped, then its room is given back.
-                StateProj::Called { future, place, start, waits } => {
-                    let Poll::Ready(mut outcome) = future.poll(cx) else {
-                        *waits = true;
-                        return Poll::Pending;
-                    };
-                    if *waits || outcome.is_err() {
-                        measure(&mut outcome, *start, place.owner());
-                    }
-                    let outcome = outcome.map_err(|error| place.owner().reject.pass(error));
-                    this.state.set(State::Over);
-                    return Poll::Ready(outcome);
-                }
+                StateProj::Called { .. } => return self.poll(cx),
                 // Waiting -> Called; Over, when it gives up or the inner service fails
                 StateProj::Waiting { entry, patience, priority } => {
                     let Some(waits) = entry else { return Poll::Pending };
@@ -153,11 +170,13 @@ where
 }
 
 /// What an outcome tells of how much the service can take.
+#[inline(never)]
 fn measure<Request, Res, Err, I, C, R, O>(
-    outcome: &mut Result<Res, Err>,
+    mut outcome: Result<Res, Err>,
     start: Instant,
     state: &Core<I, C, R, O>,
-) where
+) -> Result<Res, Err>
+where
     I: CallInfo<Request, Res>,
     C: Classify<Res, Err>,
     O: Observe<LimitEvent>,
@@ -166,10 +185,11 @@ fn measure<Request, Res, Err, I, C, R, O>(
     if class.soft {
         state.core.meter.dropped();
     } else if matches!(class.verdict, Verdict::Success | Verdict::Answer)
-        && let Ok(response) = outcome
+        && let Ok(response) = &mut outcome
     {
         state.core.answered(start, state.info.end(response), &state.observe);
     }
+    outcome
 }
 
 impl<S, Request, I, C, R, O> fmt::Debug for ResponseFuture<S, Request, I, C, R, O>

@@ -91,7 +91,7 @@ where
 
     fn layer(&self, inner: S) -> Self::Service {
         let Self { core, info, classify, reject, observe } = self.clone();
-        Admission { inner, shared: Shared::new(State { core, info, classify, reject, observe }) }
+        Admission::new(inner, Shared::new(State { core, info, classify, reject, observe }))
     }
 }
 

@@ -45,13 +45,20 @@ impl<Res, Err: ?Sized> Classify<Res, Err> for AnyAnswer {
 /// A call that is dropped gives its room back; one that waits leaves the queue, and if its turn had come, that goes to
 /// the next one.
 pub struct Admission<S, I = (), C = AnyAnswer, R = (), O = ()> {
-    pub(super) inner: S,
-    pub(super) shared: Shared<State<I, C, R, O>>,
+    inner: S,
+    /// What this clone holds: room, while it calls the inner service. And by it the state that all share.
+    place: Place<Shared<State<I, C, R, O>>>,
+}
+
+impl<S, I, C, R, O> Admission<S, I, C, R, O> {
+    pub(super) fn new(inner: S, shared: Shared<State<I, C, R, O>>) -> Self {
+        Admission { inner, place: Place::new(shared) }
+    }
 }
 
 impl<S: Clone, I, C, R, O> Clone for Admission<S, I, C, R, O> {
     fn clone(&self) -> Self {
-        Admission { inner: self.inner.clone(), shared: self.shared.clone() }
+        Self::new(self.inner.clone(), self.place.owner().clone())
     }
 }
 
@@ -69,20 +76,23 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(|error| self.shared.reject.pass(error))
+        self.inner.poll_ready(cx).map_err(|error| self.place.owner().reject.pass(error))
     }
 
-    #[inline]
+    // Not inlined: the inner call's future is then written where it is to be, and not moved there.
+    #[inline(never)]
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let state = &*self.shared;
+        let state = &**self.place.owner();
         let priority = state.info.context(&request).map_or(Priority::default(), |context| context.priority());
-        if state.core.gate().try_take(priority.level()).is_some() {
-            // Before anything that may panic.
-            let place = Place::with_room(self.shared.lend());
-            let start = state.info.start(&mut request);
-            return ResponseFuture::called(self.inner.call(request), place, start);
+        if !self.place.has_room() {
+            if state.core.gate().try_take(priority.level()).is_none() {
+                return self.call_without_room(request, priority.level());
+            }
+            // For as long as there may be a panic it is this service's, and then its next call's.
+            self.place.put_room();
         }
-        self.call_without_room(request, priority.level())
+        let start = self.place.owner().info.start(&mut request);
+        ResponseFuture::called(self.inner.call(request), self.place.lend_room(), start)
     }
 }
 
@@ -101,7 +111,7 @@ impl<S, I, C, R, O> Admission<S, I, C, R, O> {
     {
         // The inner service was readied for this call, and will not be called now: what it reserved goes back.
         self.inner = self.inner.clone();
-        let (loan, now) = (self.shared.lend(), Clock::now());
+        let (loan, now) = (self.place.owner().lend(), Clock::now());
         let Some((line, most)) = loan.core.line(now) else {
             return ResponseFuture::refused(Refusal::Full, priority, now, loan);
         };
@@ -109,7 +119,7 @@ impl<S, I, C, R, O> Admission<S, I, C, R, O> {
         let Some(patience) = Patience::new(now, most, deadline) else {
             return ResponseFuture::refused(Refusal::Late, priority, now, loan);
         };
-        let (inner, owner, until) = (self.inner.clone(), self.shared.lend(), patience.until);
+        let (inner, owner, until) = (self.inner.clone(), self.place.owner().lend(), patience.until);
         let Ok(entry) = Entry::join(inner, request, owner, priority, line, now, until) else {
             return ResponseFuture::refused(Refusal::Full, priority, now, loan);
         };

@@ -84,18 +84,33 @@ where
 {
     type Output = Result<S::Response, R::Error>;
 
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.as_mut().project();
+        // Called -> Over: the inner call is dropped, then its room is given back. What nearly all calls come to.
+        let StateProj::Called { future, place } = this.state.as_mut().project() else {
+            return self.poll_on(cx);
+        };
+        let outcome = ready!(future.poll(cx));
+        let outcome = outcome.map_err(|error| place.owner().reject.pass(error));
+        this.state.set(State::Over);
+        Poll::Ready(outcome)
+    }
+}
+
+impl<S, Request, R, O> ResponseFuture<S, Request, R, O>
+where
+    S: Service<Request>,
+    R: OnReject<S::Response, S::Error>,
+    O: Observe<LimitEvent>,
+{
+    /// A poll of a call that was not called at once.
+    #[cold]
+    fn poll_on(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, R::Error>> {
         loop {
+            let mut this = self.as_mut().project();
             match this.state.as_mut().project() {
-                // Called -> Over: the inner call is dropped, then its room is given back.
-                StateProj::Called { future, place } => {
-                    let outcome = ready!(future.poll(cx));
-                    let outcome = outcome.map_err(|error| place.owner().reject.pass(error));
-                    this.state.set(State::Over);
-                    return Poll::Ready(outcome);
-                }
+                StateProj::Called { .. } => return self.poll(cx),
                 // Waiting -> Called; Over, when it gives up or the inner service fails
                 StateProj::Waiting { entry, patience } => {
                     let Some(waits) = entry else { return Poll::Pending };

@@ -80,16 +80,17 @@ where
         })
     }
 
-    #[inline]
+    // Not inlined: the inner call's future is then written where it is to be, and not moved there.
+    #[inline(never)]
     fn call(&mut self, request: Request) -> Self::Future {
-        let state = self.place.owner();
-        if self.place.has_room() || state.core.gate().try_take(RANK).is_some() {
-            // Before anything that may panic.
-            let place = Place::with_room(state.lend());
-            self.place.take_room();
-            return ResponseFuture::called(self.inner.call(request), place);
+        if !self.place.has_room() {
+            if self.place.owner().core.gate().try_take(RANK).is_none() {
+                return self.call_without_room(request);
+            }
+            // For as long as there may be a panic it is this service's, and then its next call's.
+            self.place.put_room();
         }
-        self.call_without_room(request)
+        ResponseFuture::called(self.inner.call(request), self.place.lend_room())
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     ops::Deref,
     task::{Context, Poll, ready},
 };
+use towpath_core::{Loan, Shared};
 
 /// A place in flight, or in the queue, or none yet; it is given back when it is dropped. `P` is what keeps the gate
 /// alive.
@@ -30,6 +31,14 @@ impl<P: Deref<Target: AsRef<Gate>>> Place<P> {
         Place { owner, hold: Hold::Room }
     }
 
+    /// Has room that was taken for it.
+    #[inline]
+    pub(crate) fn put_room(&mut self) {
+        self.give_back();
+        self.hold = Hold::Room;
+    }
+
+    #[inline]
     pub(crate) fn owner(&self) -> &P {
         &self.owner
     }
@@ -38,20 +47,12 @@ impl<P: Deref<Target: AsRef<Gate>>> Place<P> {
         matches!(self.hold, Hold::Waiting(_))
     }
 
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
         matches!(self.hold, Hold::Room)
     }
 
-    /// Takes it away from here, if there is any: what is held now is for the caller to give back.
     #[inline]
-    pub(crate) fn take_room(&mut self) -> bool {
-        let has = self.has_room();
-        if has {
-            self.hold = Hold::Nothing;
-        }
-        has
-    }
-
     pub(crate) fn give_back(&mut self) {
         match std::mem::replace(&mut self.hold, Hold::Nothing) {
             Hold::Nothing => {}
@@ -80,6 +81,16 @@ impl<P: Deref<Target: AsRef<Gate>>> Place<P> {
 
     fn gate(&self) -> &Gate {
         (*self.owner).as_ref()
+    }
+}
+
+impl<T: AsRef<Gate>> Place<Shared<T>> {
+    /// The room that it has, for a call: from here on it is that one's.
+    #[inline]
+    pub(crate) fn lend_room(&mut self) -> Place<Loan<T>> {
+        let hold = std::mem::replace(&mut self.hold, Hold::Nothing);
+        debug_assert!(matches!(hold, Hold::Room), "there is no room to lend");
+        Place::with_room(self.owner.lend())
     }
 }
 

@@ -69,7 +69,7 @@ where
         self.inner.poll_ready(cx).map_err(|error| self.shared.reject.pass(error))
     }
 
-    #[inline]
+    #[inline(never)]
     fn call(&mut self, mut request: Request) -> Self::Future {
         let core = &self.shared.core;
         let now = self.info.start(&mut request);

@@ -57,7 +57,7 @@ where
         self.inner.poll_ready(cx).map_err(|error| self.shared.reject.pass(error))
     }
 
-    #[inline]
+    #[inline(never)]
     fn call(&mut self, mut request: Request) -> Self::Future {
         let share = self.shared.counter.share(self.info.start(&mut request));
         if share > 0.0 && fastrand::f64() < share {

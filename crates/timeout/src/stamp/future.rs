@@ -32,10 +32,12 @@ pin_project! {
 }
 
 impl<F, T, E, R: OnReject<T, E>> ResponseFuture<F, T, E, R> {
+    #[cold]
     pub(super) fn late(answer: Result<T, R::Error>) -> Self {
         ResponseFuture { state: State::Late { answer: Some(answer) } }
     }
 
+    #[inline]
     pub(super) fn called(future: F, reject: R) -> Self {
         ResponseFuture { state: State::Called { future, reject } }
     }
@@ -48,7 +50,7 @@ where
 {
     type Output = Result<T, R::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Late { answer } => answer.take().map_or(Poll::Pending, Poll::Ready),

@@ -39,6 +39,7 @@ where
         self.inner.poll_ready(cx).map_err(|error| self.reject.pass(error))
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request) -> Self::Future {
         let now = Clock::start(&mut request);
         let deadline = request.context_mut().and_then(|context| match &mut self.own {
@@ -46,13 +47,23 @@ where
             None => context.deadline(),
         });
         if deadline.is_some_and(|deadline| deadline <= now) {
-            // The inner service was readied for this call and will not be called: what it reserved goes
-            // back with it, or it would be kept for as long as this clone lives.
-            self.inner = self.inner.clone();
-            let event = TimedOut::late();
-            self.observe.observe(&event);
-            return ResponseFuture::late(self.reject.reject(event.error()));
+            return self.refuse();
         }
         ResponseFuture::called(self.inner.call(request), self.reject.clone())
+    }
+}
+
+impl<S: Clone, R, O: Observe<TimedOut>> Deadline<S, R, O> {
+    #[cold]
+    fn refuse<F, T, E>(&mut self) -> ResponseFuture<F, T, E, R>
+    where
+        R: OnReject<T, E>,
+    {
+        // The inner service was readied for this call and will not be called: what it reserved goes
+        // back with it, or it would be kept for as long as this clone lives.
+        self.inner = self.inner.clone();
+        let event = TimedOut::late();
+        self.observe.observe(&event);
+        ResponseFuture::late(self.reject.reject(event.error()))
     }
 }
