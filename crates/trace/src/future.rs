@@ -27,9 +27,18 @@ pin_project! {
         // Dropped first: what is below ends before what is around it.
         #[pin]
         future: S::Future,
-        scope: Scope,
-        watch: Option<Watch<H::Subject, H>>,
+        kind: Kind<H::Subject, H>,
     }
+}
+
+/// What there is to do around the inner future.
+pub(crate) enum Kind<K: Subject, H: Sink> {
+    /// Nothing: a client's call that nobody records. Its trace is in its request.
+    Bare,
+    /// A server's call that nobody records.
+    Scoped(Scope),
+    /// A call that is recorded, or may be.
+    Watched(Scope, Watch<K, H>),
 }
 
 /// What the inner service is polled in.
@@ -46,13 +55,14 @@ pub(crate) enum Scope {
 pub(crate) struct Inside(#[allow(dead_code)] Option<EnteredTrace>, #[allow(dead_code)] Option<Entered>);
 
 impl Scope {
-    pub(crate) fn of<H, Req, Res, Err>(hooks: &H, request: &mut Req, own: TraceContext) -> Self
+    pub(crate) fn of<H, Req, Res, Err>(hooks: &H, request: &mut Req) -> Self
     where
         H: Fit<Req, Res, Err>,
     {
         match hooks.context(request) {
             Some(context) if H::SCOPES => Scope::Whole(Box::new(context.clone())),
-            _ => Scope::Span(own),
+            Some(context) => context.trace().map_or(Scope::Outer, Scope::Span),
+            None => Scope::Outer,
         }
     }
 
@@ -96,8 +106,8 @@ where
     H: Fit<Req, S::Response, S::Error>,
 {
     #[inline]
-    pub(crate) fn new(future: S::Future, scope: Scope, watch: Option<Watch<H::Subject, H>>) -> Self {
-        ResponseFuture { future, scope, watch }
+    pub(crate) fn new(future: S::Future, kind: Kind<H::Subject, H>) -> Self {
+        ResponseFuture { future, kind }
     }
 }
 
@@ -111,15 +121,20 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(watch) = this.watch else {
-            let _inside = this.scope.enter();
-            return this.future.poll(cx);
-        };
-        let mut polled = watch.within(this.scope, || this.future.poll(cx));
-        if let Poll::Ready(outcome) = &mut polled {
-            watch.end(outcome);
+        match this.kind {
+            Kind::Bare => this.future.poll(cx),
+            Kind::Scoped(scope) => {
+                let _inside = scope.enter();
+                this.future.poll(cx)
+            }
+            Kind::Watched(scope, watch) => {
+                let mut polled = watch.within(scope, || this.future.poll(cx));
+                if let Poll::Ready(outcome) = &mut polled {
+                    watch.end(outcome);
+                }
+                polled
+            }
         }
-        polled
     }
 }
 
@@ -129,7 +144,12 @@ where
     H: Fit<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (trace, watched) = (self.watch.as_ref().map(|watch| watch.own), self.watch.is_some());
+        let trace = match &self.kind {
+            Kind::Watched(_, watch) => Some(watch.own),
+            Kind::Scoped(Scope::Span(trace)) => Some(*trace),
+            Kind::Scoped(_) | Kind::Bare => None,
+        };
+        let watched = matches!(self.kind, Kind::Watched(..));
         f.debug_struct("ResponseFuture").field("trace", &trace).field("watched", &watched).finish()
     }
 }

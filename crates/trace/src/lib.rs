@@ -3,7 +3,8 @@
 //!
 //! # What it does
 //! - **Propagates**, whether anybody records or not: a call begins a trace or goes on with the one that it came with, and
-//!   every call, every attempt and every handler is a span with an id of its own. Within a process the trace is in the
+//!   every call, every attempt and every handler is a span with an id of its own (but for attempts that nobody is to know
+//!   of: they keep the one of their call). Within a process the trace is in the
 //!   [`Context`](towpath_core::Context), so that it comes through retries, hedges, pools and spawns; between processes
 //!   the transport writes W3C's `traceparent`, `tracestate` and `baggage`.
 //! - **Decides before there is a span.** A trace that begins here is sampled with a probability ([`TraceConfig`]), one that

@@ -4,7 +4,7 @@ use crate::{
     Came, Fit, ResponseFuture, Role, Sink, Subject,
     bridge::{self, Made, Place},
     foreign,
-    future::Scope,
+    future::{Kind, Scope},
     ids::Ids,
     sample::Settings,
     span,
@@ -62,12 +62,11 @@ impl Known {
         self.settings = Settings::new(&about.config.get(), about.listens);
     }
 
-    /// The place of a call whose trace came with it.
+    /// Whether a call is sampled whose trace came with it.
     #[inline]
-    fn child(&mut self, parent: TraceContext, came: Came, role: Role) -> TraceContext {
+    fn samples(&self, parent: TraceContext, came: Came, role: Role) -> bool {
         let decides = came == Came::Undecided || (role == Role::Server && !self.settings.trusts);
-        let flags = if decides { u8::from(self.settings.samples(parent.trace_id)) } else { parent.flags };
-        TraceContext { span_id: self.ids.span_id(), flags, ..parent }
+        if decides { self.settings.samples(parent.trace_id) } else { parent.is_sampled() }
     }
 
     /// The place of a call with which a trace begins; where others have begun it with an id of their own kind, with
@@ -94,55 +93,71 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.known.look(&self.shared.about);
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(never)]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let State { about, hooks } = &*self.shared;
         let role = about.role;
-        self.known.look(about);
         let came = if role == Role::Server { hooks.receive(&mut request) } else { Came::Decided };
         let Some(context) = hooks.context(&mut request) else {
-            return ResponseFuture::new(self.inner.call(request), Scope::Outer, None);
+            return ResponseFuture::new(self.inner.call(request), Kind::Bare);
         };
         let mut parent = context.trace();
         if parent.is_none() && role != Role::Server {
             parent = bridge::around();
         }
-        let own = match parent {
-            Some(parent) => self.known.child(parent, came, role),
+        let watches = self.known.settings.keep.any();
+        // Written where it belongs, arm by arm: a place that is put together elsewhere is copied in other pieces than it was
+        // written in, and the processor waits for its own stores.
+        let sampled = match parent {
+            // Nobody is to know of the attempt: it is where its call is.
+            Some(parent) if role == Role::Attempt && !watches && !parent.is_sampled() => false,
+            Some(parent) => {
+                let sampled = self.known.samples(parent, came, role);
+                let flags = if sampled == parent.is_sampled() { parent.flags } else { sampled.into() };
+                context.set_trace(Some(TraceContext { span_id: self.known.ids.span_id(), flags, ..parent }));
+                sampled
+            }
             None => {
                 let text = context.field(Field::TraceText).map(|text| foreign::trace_id(text));
-                self.known.root(text, came, role)
+                let root = self.known.root(text, came, role);
+                context.set_trace(Some(root));
+                root.is_sampled()
             }
         };
-        context.set_trace(Some(own));
         let parent = parent.map(|parent| parent.span_id);
-        if own.is_sampled() || self.known.settings.keep.any() {
-            return self.watched(request, own, parent);
+        if watches || sampled {
+            return self.watched(request, parent);
         }
-        if role != Role::Server {
-            hooks.send(&mut request, parent);
-            return ResponseFuture::new(self.inner.call(request), Scope::Outer, None);
+        if role == Role::Server {
+            return self.scoped(request);
         }
-        let scope = Scope::of::<H, _, _, _>(hooks, &mut request, own);
-        let entered = scope.enter();
-        let future = self.inner.call(request);
-        drop(entered);
-        ResponseFuture::new(future, scope, None)
+        hooks.send(&mut request, parent);
+        ResponseFuture::new(self.inner.call(request), Kind::Bare)
     }
 }
 
 impl<S, H> Trace<S, H> {
-    /// A call that is recorded, or may be.
+    /// A server's call that is not recorded.
     #[inline]
-    fn watched<Req>(
-        &mut self,
-        mut request: Req,
-        own: TraceContext,
-        parent: Option<SpanId>,
-    ) -> ResponseFuture<S, Req, H>
+    fn scoped<Req>(&mut self, mut request: Req) -> ResponseFuture<S, Req, H>
+    where
+        S: Service<Req>,
+        H: Fit<Req, S::Response, S::Error>,
+    {
+        let scope = Scope::of::<H, _, _, _>(&self.shared.hooks, &mut request);
+        let entered = scope.enter();
+        let future = self.inner.call(request);
+        drop(entered);
+        ResponseFuture::new(future, Kind::Scoped(scope))
+    }
+
+    /// A call that is recorded, or may be.
+    #[inline(never)]
+    fn watched<Req>(&mut self, mut request: Req, parent: Option<SpanId>) -> ResponseFuture<S, Req, H>
     where
         S: Service<Req>,
         H: Fit<Req, S::Response, S::Error>,
@@ -151,6 +166,9 @@ impl<S, H> Trace<S, H> {
         let (role, keep) = (about.role, self.known.settings.keep);
         let start = hooks.start(&mut request);
         let subject = hooks.subject(&request);
+        let Some(own) = hooks.context(&mut request).and_then(|context| context.trace()) else {
+            return ResponseFuture::new(self.inner.call(request), Kind::Bare);
+        };
         let (mut place, mut span) = (Place { own, parent }, None);
         if own.is_sampled() {
             span = open::<H, S, Req>(hooks, about, &mut request, &subject, &mut place);
@@ -162,10 +180,16 @@ impl<S, H> Trace<S, H> {
         }
         let attempt = hooks.context(&mut request).map_or(0, |context| context.attempt());
         let scope = match role {
-            Role::Server => Scope::of::<H, _, _, _>(hooks, &mut request, own),
+            Role::Server => Scope::of::<H, _, _, _>(hooks, &mut request),
             Role::Client | Role::Attempt => Scope::Outer,
         };
-        let mut watch = recorded.then(|| Watch {
+        if !recorded {
+            let entered = scope.enter();
+            let future = self.inner.call(request);
+            drop(entered);
+            return ResponseFuture::new(future, Kind::Scoped(scope));
+        }
+        let mut watch = Watch {
             state: self.shared.lend(),
             subject,
             own,
@@ -177,15 +201,9 @@ impl<S, H> Trace<S, H> {
             below: false,
             ended: false,
             span,
-        });
-        let future = match &mut watch {
-            None => {
-                let _entered = scope.enter();
-                self.inner.call(request)
-            }
-            Some(watch) => watch.within(&scope, || self.inner.call(request)),
         };
-        ResponseFuture::new(future, scope, watch)
+        let future = watch.within(&scope, || self.inner.call(request));
+        ResponseFuture::new(future, Kind::Watched(scope, watch))
     }
 }
 

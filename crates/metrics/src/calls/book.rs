@@ -29,7 +29,7 @@ pub(crate) struct Book {
     /// Calls for whose set of labels there is no room.
     overflow: Set,
     sets: AtomicUsize,
-    flight: Tally<2>,
+    begun: Tally,
 }
 
 /// Calls of one method, or of one method at one endpoint.
@@ -46,9 +46,6 @@ struct Set {
     timing: Timing,
     handle: OnceLock<Histogram>,
 }
-
-const BEGUN: usize = 0;
-const ENDED: usize = 1;
 
 impl Set {
     fn new() -> Self {
@@ -74,15 +71,22 @@ impl Book {
             other: Series::new(OTHER, ""),
             overflow: Set::new(),
             sets: AtomicUsize::new(0),
-            flight: Tally::new(),
+            begun: Tally::new(),
         }
     }
 
-    /// A call begins. The place of its method, if it has one.
+    /// A call begins. The place of its method, if it has one; `last` is the one that was asked for last.
     #[inline]
-    pub(crate) fn begin(&self, method: &[u8]) -> Option<u32> {
-        self.flight.add(BEGUN, 1);
-        self.methods.find(method, 0)
+    pub(crate) fn begin(&self, method: &[u8], last: &mut u32) -> Option<u32> {
+        self.begun.add(0, 1);
+        if self.methods.is(*last, method, 0) {
+            return Some(*last);
+        }
+        let found = self.methods.find(method, 0);
+        if let Some(place) = found {
+            *last = place;
+        }
+        found
     }
 
     /// Gives a method its place, if there is room.
@@ -104,7 +108,6 @@ impl Book {
     /// A call of a method, or of one at an endpoint, has ended.
     #[inline]
     pub(crate) fn end(&self, place: Place, outcome: Outcome, took: Duration) {
-        self.flight.add(ENDED, 1);
         let series = match place {
             Place::Method(place) => self.methods.at(place),
             Place::End(place) => self.ends.at(place),
@@ -145,8 +148,8 @@ impl Book {
     /// Passes on what is new.
     pub(crate) fn refresh(&self, hub: &Hub, histograms: bool) {
         // Ends first: what has ended has begun.
-        let ended = self.flight.total(ENDED);
-        let in_flight = self.flight.total(BEGUN).saturating_sub(ended);
+        let ended = self.ended();
+        let in_flight = self.begun.total(0).saturating_sub(ended);
         hub.set(self.role.in_flight(), &[&self.target], in_flight as f64);
         if !histograms {
             return;
@@ -160,10 +163,25 @@ impl Book {
         });
     }
 
+    /// How many calls have ended.
+    fn ended(&self) -> u64 {
+        let mut ended = self.overflow.timing.count();
+        for Series { ok, others, .. } in self.series() {
+            ended += ok.get().and_then(Option::as_deref).map_or(0, |set| set.timing.count());
+            let others = others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ended +=
+                others.iter().filter_map(|(_, set)| set.as_ref()).map(|set| set.timing.count()).sum::<u64>();
+        }
+        ended
+    }
+
+    fn series(&self) -> impl Iterator<Item = &Series> {
+        self.methods.iter().chain(self.ends.iter()).chain([&self.other])
+    }
+
     /// All sets of labels that there are.
     pub(crate) fn each(&self, mut show: impl FnMut(&[&str], &Timing, &OnceLock<Histogram>)) {
-        let series = self.methods.iter().chain(self.ends.iter()).chain([&self.other]);
-        for Series { method, endpoint, ok, others } in series {
+        for Series { method, endpoint, ok, others } in self.series() {
             let mut one = |outcome: &Outcome, set: &Set| {
                 let (end, error) = (outcome.end.as_str(), outcome.error_type());
                 match self.role {

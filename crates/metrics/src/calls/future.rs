@@ -47,22 +47,18 @@ pub(super) struct Watch<H> {
     pub(super) ended: bool,
 }
 
-impl<H> Watch<H> {
-    /// Does something of what is below, with an ear to which endpoint it goes to.
-    #[inline]
-    pub(super) fn listen<R>(&mut self, below: impl FnOnce() -> R) -> R {
-        let listen = Listen::new();
-        let result = below();
-        let heard = listen.heard();
-        drop(listen);
-        if let Some(endpoint) = heard {
-            // Who listens further up is to hear it as well.
-            context::pick(endpoint);
-            self.endpoint = heard;
-        }
-        result
+/// The endpoint that was heard of. Who listens further up is to hear it as well.
+#[inline]
+pub(super) fn passed_on(listen: Listen) -> Option<EndpointId> {
+    let heard = listen.heard();
+    drop(listen);
+    if let Some(endpoint) = heard {
+        context::pick(endpoint);
     }
+    heard
+}
 
+impl<H> Watch<H> {
     #[inline]
     fn count(&mut self, outcome: Outcome, end: Instant) {
         self.ended = true;
@@ -94,10 +90,11 @@ where
         let Some(watch) = this.watch else {
             return this.future.poll(cx);
         };
-        let mut polled = match watch.state.about.book.role {
-            Role::Attempt => watch.listen(|| this.future.poll(cx)),
-            Role::Client | Role::Server => this.future.poll(cx),
-        };
+        let listen = (watch.state.about.book.role == Role::Attempt).then(Listen::new);
+        let mut polled = this.future.poll(cx);
+        if let Some(heard) = listen.and_then(passed_on) {
+            watch.endpoint = Some(heard);
+        }
         if let Poll::Ready(outcome) = &mut polled {
             let hooks = &watch.state.hooks;
             let counted = Outcome::of(&hooks.classify(outcome.as_ref()));

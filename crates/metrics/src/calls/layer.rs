@@ -91,7 +91,7 @@ impl<S, I: Clone, C: Clone> Layer<S> for MetricsLayer<I, C> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let hooks = Hooks { info: self.hooks.info.clone(), classify: self.hooks.classify.clone() };
-        Calls { inner, shared: Shared::new(State { about: self.about.clone(), hooks }) }
+        Calls::new(inner, Shared::new(State { about: self.about.clone(), hooks }))
     }
 }
 
