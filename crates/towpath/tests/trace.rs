@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use towpath::{
     Tracing,
     context::{self, SpanId, TraceContext, TraceId},
     retry::{HedgeAfter, HedgeConfig, RetryConfig},
-    trace::{Recorded, Role, TraceConfig, Value},
+    trace::{Recorded, Role, TraceConfig, Value, log::JsonLines},
 };
 
 /// A span, as it was recorded.
@@ -35,6 +36,33 @@ fn text(value: Value<'_>) -> String {
 }
 
 type Spans = Arc<Mutex<Vec<Span>>>;
+
+/// What the process logs.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// What handlers have said of the first thousand numbers: the number, and the trace and the span that the line names.
+    fn of_handlers(&self) -> Vec<(u64, String, String)> {
+        let lines = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let id = |line: &serde_json::Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        let number =
+            |line: &serde_json::Value| line["fields"]["number"].as_u64().filter(|number| *number < 1_000);
+        lines.filter_map(|line| Some((number(&line)?, id(&line, "trace_id"), id(&line, "span_id")))).collect()
+    }
+}
 
 fn tracing(spans: &Spans) -> Tracing {
     let spans = spans.clone();
@@ -61,14 +89,17 @@ async fn answer(request: Request) -> Result<Response, BoxError> {
     let own = request.context().trace().map(|trace| trace.trace_id);
     let number: u32 = std::str::from_utf8(request.body())?.parse()?;
     let first = request.context().attempt() == 0;
+    tracing::info!(number, "asked");
     match number % 10 {
         3 if first => return Err(Error::new(ErrorKind::Overloaded).into()),
         7 if first => tokio::time::sleep(Duration::from_millis(400)).await,
         _ => tokio::task::yield_now().await,
     }
     let here = context::current_trace().map(|trace| trace.trace_id);
-    let spawned = context::spawn(async {
+    tracing::info!(number, "waited");
+    let spawned = context::spawn(async move {
         tokio::task::yield_now().await;
+        tracing::info!(number, "spawned");
         context::current_trace().map(|trace| trace.trace_id)
     });
     let spawned = spawned.await?;
@@ -80,6 +111,11 @@ async fn answer(request: Request) -> Result<Response, BoxError> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p20_a_thousand_calls_at_a_time_keep_their_traces() {
     const CALLS: u32 = 1_000;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().event_format(JsonLines::new()).with_writer(move || writer.clone());
+    // For the process: handlers run on threads of the runtime.
+    log.init();
     let (servers, clients) = (Spans::default(), Spans::default());
     let mut places = Vec::new();
     for _ in 0..3 {
@@ -111,17 +147,28 @@ async fn p20_a_thousand_calls_at_a_time_keep_their_traces() {
             let mut context = Context::new();
             context.set_trace(Some(trace));
             let request = Request::with_context("Orders.Place", context, number.to_string().into());
-            (trace, client.oneshot(request).await)
+            (number, trace, client.oneshot(request).await)
         });
     }
-    let mut begun = BTreeMap::new();
+    let (mut begun, mut numbered) = (BTreeMap::new(), BTreeMap::new());
     while let Some(call) = calls.join_next().await {
-        let (trace, answer) = call.unwrap();
+        let (number, trace, answer) = call.unwrap();
         let answer = answer.unwrap();
         let id = trace.trace_id.to_string();
         assert_eq!(answer.body(), &format!("{id} {id} {id}"), "whatever the handler does");
         begun.insert(trace.trace_id, trace);
+        numbered.insert(u64::from(number), id);
     }
+    let (mut logged, mut whole) = (BTreeMap::new(), BTreeSet::new());
+    for (number, trace, span) in lines.of_handlers() {
+        assert_eq!(trace, numbered[&number], "a line of call {number} names its trace");
+        let lines = logged.entry(span).or_insert(0);
+        *lines += 1;
+        if *lines == 3 {
+            whole.insert(number);
+        }
+    }
+    assert_eq!(whole.len(), CALLS as usize, "of each call a handler has said all that it says, in one span");
     let mut of: BTreeMap<TraceId, Vec<Span>> = BTreeMap::new();
     for span in clients.lock().unwrap().iter().chain(servers.lock().unwrap().iter()) {
         of.entry(span.trace.trace_id).or_default().push(span.clone());
@@ -142,6 +189,10 @@ async fn p20_a_thousand_calls_at_a_time_keep_their_traces() {
         assert_eq!(ids.len(), attempts.len());
         for server in with(Role::Server) {
             assert!(server.parent.is_some_and(|parent| ids.contains(&parent)), "{spans:?}");
+            assert!(
+                logged.contains_key(&server.trace.span_id.to_string()),
+                "its lines name the handler's span"
+            );
         }
     }
     // All that were refused. Of those that were slow a busy machine may hedge fewer, or more.
@@ -163,7 +214,7 @@ async fn a_call_within_a_handler_goes_on_with_the_trace() {
         let inner = inner.clone();
         // As a handler calls: without a word about traces.
         async move {
-            let said: String = inner.request("Orders.Place").raw("1").send().await?;
+            let said: String = inner.request("Orders.Place").raw("1001").send().await?;
             Ok::<_, BoxError>(Response::new(said.into()))
         }
     };
