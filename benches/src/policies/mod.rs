@@ -8,6 +8,8 @@ mod peers;
 mod pickers;
 mod report;
 mod run;
+#[cfg(feature = "peers")]
+mod sent;
 mod subject;
 
 use crate::Failure;
@@ -25,7 +27,8 @@ struct Args {
     /// How often each is timed on two threads at once; 0 leaves it out.
     #[arg(long, default_value_t = 25)]
     contended: usize,
-    /// Only rows whose name begins like this: `retry`, or `retry/ours`. Pickers, `pick`, have to be asked for.
+    /// Only rows whose name begins like this: `retry`, or `retry/ours`. Pickers, `pick`, and spans that are
+    /// sent, `OTLP`, have to be asked for.
     #[arg(long)]
     only: Vec<String>,
     /// Only ours.
@@ -85,9 +88,9 @@ impl Policy {
         }
     }
 
-    /// Whether it is there only when it is asked for, by `--only`: a single pick of a picker.
+    /// Whether it is there only when it is asked for, by `--only`: a single pick of a picker, spans that are sent.
     fn is_on_request(&self) -> bool {
-        self.layer.starts_with("pick ")
+        self.layer.starts_with("pick ") || self.layer == "OTLP"
     }
 }
 
@@ -103,6 +106,8 @@ fn all() -> Vec<Policy> {
         all.insert(after.map_or(all.len(), |at| at + 1), peer);
     }
     all.extend(pickers::policies());
+    #[cfg(feature = "peers")]
+    all.extend(sent::policies());
     all
 }
 

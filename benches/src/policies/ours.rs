@@ -8,6 +8,7 @@ use crate::Failure;
 use bytes::Bytes;
 use std::time::Duration;
 use tower::{Layer, layer::util::Stack};
+use towpath_admin::{RecordConfig, Recorder};
 use towpath_auth::{AttachLayer, StaticTokens, Token, TokensConfig, VerifyLayer};
 use towpath_balance::{BalanceConfig, Balancer};
 use towpath_breaker::{BreakerConfig, BreakerLayer};
@@ -74,7 +75,13 @@ pub(super) fn policies() -> Vec<Policy> {
         ours("trace and metrics", "for Prometheus", || {
             Ok(clones(traces().layer(counts(Prometheus::new().metrics()).layer(INNER))))
         }),
+        ours("admin", "records calls and attempts", || {
+            let recorder = Recorder::new(RecordConfig::default());
+            Ok(clones(recorder.calls().layer(recorder.attempts().layer(INNER))))
+        }),
         ours("all stacked", "", || stack(Bytes::new())),
+        ours("all stacked, traced and counted", "no recorder", || seen(&Metrics::new())),
+        ours("all stacked, traced and counted", "for Prometheus", || seen(Prometheus::new().metrics())),
         // Of which each clone is counted.
         ours("all stacked, a body of 64 B", "", || stack(Bytes::from(vec![7; 64]).clone())),
     ]
@@ -91,7 +98,7 @@ fn balance(endpoints: usize) -> Callers {
 }
 
 /// For calls and, below, for attempts. Nobody subscribes to spans.
-fn traces() -> Stack<TraceLayer, TraceLayer> {
+pub(super) fn traces() -> Stack<TraceLayer, TraceLayer> {
     let config = TraceConfig::default();
     Stack::new(TraceLayer::attempt(config.clone()), TraceLayer::client(config))
 }
@@ -115,6 +122,24 @@ fn concurrency() -> Result<ConcurrencyLimitLayer, Failure> {
 
 fn token() -> Result<Token, Failure> {
     Ok("correct-horse-battery".parse()?)
+}
+
+/// As below, and all calls and attempts are traced and counted: what [`stack`] costs less is what that costs where the clock
+/// is read anyway.
+fn seen(metrics: &Metrics) -> Result<Callers, Failure> {
+    let config = TraceConfig::default();
+    let endpoint_breaker = BreakerLayer::new(BreakerConfig::default()).honour_context().layer(INNER);
+    let limited = concurrency()?.honour_context().layer(endpoint_breaker);
+    let counted = MetricsLayer::attempt(metrics, "orders").layer(limited);
+    let traced = TraceLayer::attempt(config.clone()).layer(counted);
+    let retry = retry().inner_keeps_deadlines().layer(traced);
+    let method_breaker =
+        BreakerLayer::new(BreakerConfig::prompt()).per_method().honour_context().layer(retry);
+    let admission = AdmissionLayer::new(AdmissionConfig::default()).honour_context().layer(method_breaker);
+    let deadline = DeadlineLayer::new(limit()?).layer(admission);
+    let fallback = FallbackLayer::value(Response::new(Bytes::new())).layer(deadline);
+    let counted = MetricsLayer::client(metrics, "orders").layer(fallback);
+    Ok(clones(TraceLayer::client(config).layer(counted)))
 }
 
 /// In the order in which a client has them. What waits below a deadline of the stack keeps it itself.
