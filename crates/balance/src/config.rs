@@ -23,7 +23,8 @@ pub struct BalanceOptions {
     pub wait: Duration,
     /// Which share of the endpoints may be out at a time because they or their health checks fail: 0 to 1. Of two or
     /// more one may, unless it is 0. Default: 0.5, all that the default of `panic_below` leaves; Envoy's is a tenth,
-    /// which is little for small fleets.
+    /// which is little for small fleets. One that fails about as often as the others do is not taken out: there what is
+    /// called is ill, and a breaker of the method answers.
     pub max_ejected: f64,
     /// If a smaller share of the endpoints than this is well, all of them get calls: 0 (never) to 1. Default: 0.5
     /// (Envoy's panic threshold).

@@ -21,7 +21,8 @@ pub enum BalanceEvent {
         /// Until when; `None`: until somebody says so.
         until: Option<Instant>,
     },
-    /// Its breaker asked for that, but too many are out already: it gets calls all the same.
+    /// Its breaker asked for that, but too many are out already, or the others fail as it does, so that it is not the
+    /// endpoint that is ill: it gets calls all the same.
     EjectionRefused {
         /// Which one.
         endpoint: Endpoint,

@@ -458,6 +458,36 @@ async fn the_handle_shows_each_endpoint() {
 // What is not an endpoint's fault.
 
 #[tokio::test(start_paused = true)]
+async fn who_fails_as_all_the_others_do_is_not_taken_out() {
+    let (servers, events) = (Server::many(5), Events::default());
+    for server in &servers {
+        server.answers(Answers::BadlyAtTimes(60), ms(1));
+    }
+    let balancer = Balancer::new(config(|_| ())).honour_context().observe(events.observer());
+    let balance = balancer.fixed(servers.iter().map(Server::endpoint), Servers::new(&servers));
+    let load = async |time| load(&balance, 10, ms(time)).await;
+    events.take();
+    load(1_000).await;
+    events.take();
+    let state = servers[1].endpoint();
+    let state = state.state();
+    let until = || Some(Instant::now() + ms(60_000));
+    state.ask_ejection(until());
+    load(10).await;
+    assert_eq!(events.take(), ["refused mcp://10.0.0.1:1"], "{:#?}", balance.handle().endpoints());
+
+    // The others recover, and this one does not.
+    state.set_ready();
+    for server in servers.iter().filter(|server| server.0.number != 1) {
+        server.answers(Answers::Well, ms(1));
+    }
+    load(10_000).await;
+    state.ask_ejection(until());
+    load(10).await;
+    assert_eq!(events.take(), ["ejected mcp://10.0.0.1:1"], "{:#?}", balance.handle().endpoints());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_is_passed_on() {
     let servers = Server::many(1);
     servers[0].answers(Answers::Badly, ms(1));

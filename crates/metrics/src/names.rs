@@ -82,7 +82,7 @@ metrics! {
     DEDUPE_BYTES = Gauge "towpath_dedupe_size_bytes" ["target"] "Memory that the answers kept for repetitions take.";
 
     EJECTIONS = Counter "towpath_balance_ejections_total" ["target", "endpoint"] "Endpoints that were taken out as they failed too often.";
-    EJECTIONS_REFUSED = Counter "towpath_balance_ejections_refused_total" ["target"] "Ejections that were refused, as too many endpoints were out.";
+    EJECTIONS_REFUSED = Counter "towpath_balance_ejections_refused_total" ["target"] "Ejections that were refused, as too many endpoints were out, or failed alike.";
     RETURNS = Counter "towpath_balance_returns_total" ["target"] "Ejected endpoints that get calls again.";
     PANICS = Counter "towpath_balance_panics_total" ["target"] "Times that so few endpoints were well that all of them got calls.";
     NO_ENDPOINT = Counter "towpath_balance_no_endpoint_total" ["target"] "Calls that found no endpoint in their time.";

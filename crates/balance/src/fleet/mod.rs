@@ -241,7 +241,7 @@ impl<S, P: Pick> Fleet<S, P> {
             for key in &touched {
                 roster.look(*key, &self.arena, &config, tick);
             }
-            roster.decide(&self.arena, &config, tick);
+            roster.decide(&self.arena, &config, tick, self.per_tick());
         }
         for endpoint in &gone {
             endpoint.state().set_gone();

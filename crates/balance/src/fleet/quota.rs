@@ -36,6 +36,16 @@ impl Able {
     }
 }
 
+/// Whether an endpoint fails about as often as the others do, by the odds: at a third to three times theirs. Then it is
+/// not the endpoint that is ill but what is called, or what they all call in turn, and nothing is gained without it. One
+/// that asks for its ejection and fails far less often than the others is slow.
+pub(crate) fn is_like(failures: f32, others: f32) -> bool {
+    // Products, as the odds of a share of 1 are no number. A share is above 1 where its endpoint asked for quiet.
+    let (failures, others) = (failures.min(1.0), others.min(1.0));
+    let (here, there) = (failures * (1.0 - others), others * (1.0 - failures));
+    failures > 0.0 && others > 0.0 && here <= 3.0 * there && there <= 3.0 * here
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +75,26 @@ mod tests {
         assert_eq!(quota(1, 0, 1, 1.0, 0.0), (1, false), "if so it is wanted");
         assert_eq!(quota(3, 0, 1, 0.3, 0.5), (1, false));
         assert_eq!(quota(0, 0, 0, 0.5, 0.5), (0, false));
+    }
+
+    #[test]
+    fn who_fails_as_the_others_do() {
+        for (failures, others, like) in [
+            (1.0, 0.0, false),
+            (0.14, 0.0, false),
+            (0.14, 0.04, false),
+            (0.5, 0.4, true),
+            (0.6, 0.3, false),
+            (0.23, 0.16, true),
+            (1.0, 0.7, false),
+            (1.0, 1.0, true),
+            (4.0, 1.0, true),
+            (0.0, 0.0, false),
+            (0.0, 0.5, false),
+            (0.1, 0.5, false),
+        ] {
+            assert_eq!(is_like(failures, others), like, "{failures} where the others have {others}");
+        }
     }
 
     proptest! {

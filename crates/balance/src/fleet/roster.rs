@@ -1,6 +1,9 @@
 //! Who belongs to the fleet, and what is known of each: kept by whoever tends it, never looked at by a pick.
 
-use super::{quota::Able, snapshot::Spare};
+use super::{
+    quota::{self, Able},
+    snapshot::Spare,
+};
 use crate::{
     BalanceConfig, BalanceEvent, Counts,
     gauge::{Arena, GONE, HOPEFUL, Key, RAMPING, USABLE, WELL, pace::Tick},
@@ -331,7 +334,7 @@ impl<S> Roster<S> {
     }
 
     /// Decides who is out, and says what is to be done about it.
-    pub(crate) fn decide(&mut self, arena: &Arena, config: &BalanceConfig, now: Tick) {
+    pub(crate) fn decide(&mut self, arena: &Arena, config: &BalanceConfig, now: Tick, per_tick: f32) {
         let counts = self.counts;
         let asking = self.asking.iter().filter_map(|key| self.place(*key));
         let (sick, asking): (Vec<_>, Vec<_>) =
@@ -352,13 +355,17 @@ impl<S> Roster<S> {
             });
             self.look_at_all(arena, config, now);
         }
-        // Who is out stays out; then in the order in which they asked.
-        let (out, others): (Vec<_>, Vec<_>) =
+        // Who is out stays out; then in the order in which they asked, unless they are like the others.
+        let (mut out, others): (Vec<_>, Vec<_>) =
             asking.into_iter().partition(|place| self.members[*place].ejected);
-        let ranked = out.into_iter().chain(others).chain(sick);
+        let (alike, worse): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|place| self.is_like_others(*place, arena, now, per_tick));
+        out.extend(worse);
+        let granted = out.len().min(quota.ejected as usize);
+        let ranked = out.into_iter().chain(alike).chain(sick);
         for (rank, place) in ranked.enumerate() {
             let member = &mut self.members[place];
-            let ejected = rank < quota.ejected as usize;
+            let ejected = rank < granted;
             let let_in = !ejected;
             let order = Order {
                 endpoint: member.endpoint.clone(),
@@ -383,6 +390,18 @@ impl<S> Roster<S> {
             (member.ejected, member.let_in) = (ejected, let_in);
             self.orders.push(order);
         }
+    }
+
+    /// Whether an endpoint fails as the one in the middle of the others that take calls does.
+    fn is_like_others(&self, place: usize, arena: &Arena, now: Tick, per_tick: f32) -> bool {
+        let failures = |member: &Member<S>| arena.at(member.key.slot).failures(now, per_tick);
+        let asks = &self.members[place];
+        let others = self.members.iter().filter(|one| one.key != asks.key && one.standing == Standing::Ready);
+        let mut others: Vec<_> = others.map(failures).collect();
+        // Of an even number the better one: where half of the fleet is ill, that half is.
+        let Some(middle) = others.len().checked_sub(1).map(|last| last / 2) else { return false };
+        let (_, median, _) = others.select_nth_unstable_by(middle, f32::total_cmp);
+        quota::is_like(failures(asks), *median)
     }
 
     /// An endpoint that is out and may be tried now: where it is. Counts the probe.
