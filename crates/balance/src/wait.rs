@@ -142,12 +142,7 @@ where
     /// Waits for a stack that is ready. Everything that it waits for wakes it; nothing is polled by a timer.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<S, Req, P, C, I, R>> {
         loop {
-            self.changed.get_or_insert_with(|| {
-                let mut changed = Box::pin(self.common.fleet.bell.changed().clone().notified_owned());
-                // From here on a change wakes; one before is seen below.
-                changed.as_mut().enable();
-                changed
-            });
+            self.changed.get_or_insert_with(|| self.common.fleet.bell.line());
             let now = Clock::now();
             let nanos = self.common.fleet.bell.nanos(now);
             let due = self.common.fleet.bell.is_due(nanos);

@@ -20,12 +20,13 @@ use crate::{
     gauge::{Arena, Key, pace, pace::Tick},
     look::{self, Look},
     pick::{Base, Pick, Ramp, Tuning, View},
+    sync::AtomicU64,
 };
 use roster::Roster;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
     time::Duration,

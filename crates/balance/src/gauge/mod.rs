@@ -6,12 +6,10 @@ pub(crate) mod pace;
 
 pub(crate) use arena::{Arena, Key};
 
+use crate::sync::{AtomicU32, AtomicU64};
 use flight::{Entered, Flight};
 use pace::Tick;
-use std::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use towpath_core::EndpointId;
 
 /// It takes calls.

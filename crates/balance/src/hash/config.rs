@@ -15,7 +15,8 @@ pub struct HashOptions {
     /// 12 bytes.
     pub slots: u32,
     /// An endpoint that has more than this many times its share of the calls under way is full, and passed over: 1 to
-    /// 100. `None`, the default: none is ever full, and a key that is asked for too often overloads its endpoint. (Off in
+    /// 100. Picks at the same moment do not see each other, so that it may have one call more for each other thread that
+    /// picks. `None`, the default: none is ever full, and a key that is asked for too often overloads its endpoint. (Off in
     /// HAProxy and Envoy too, and 1.25 to 2 in use: Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded
     /// Loads", 2016.)
     pub load_bound: Option<f64>,
