@@ -56,8 +56,7 @@ impl Timing {
         let nanos = took.as_nanos() as u64;
         // Most calls are short.
         let bucket = BOUNDS_NS.iter().position(|bound| nanos <= *bound).unwrap_or(BUCKETS - 1);
-        self.cells.add(2 * bucket, 1);
-        self.cells.add(2 * bucket + 1, nanos);
+        self.cells.add_both([(2 * bucket, 1), (2 * bucket + 1, nanos)]);
     }
 
     /// How many there are.

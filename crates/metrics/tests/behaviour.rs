@@ -5,7 +5,11 @@
 mod common;
 
 use common::Seen;
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use towpath_balance::BalanceEvent;
@@ -36,6 +40,34 @@ fn client(seen: &Seen) -> (Metrics, impl Fn(&'static str) -> Request, MetricsLay
     let metrics = Metrics::to(seen.clone());
     let layer = MetricsLayer::client(&metrics, "orders");
     (metrics, |method| Request::new(method, "".into()), layer)
+}
+
+/// A service that panics before there is a future, called by a clone that is polled again, and by one that is dropped.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_panics_at_once_is_counted_once() {
+    let seen = Seen::default();
+    let (metrics, request, layer) = client(&seen);
+    let mut service = layer.layer(service_fn(|request: Request| {
+        assert!(request.method().name() != "Panics", "on purpose");
+        serve(request)
+    }));
+    let panics = async |service: &mut _| {
+        let service: &mut towpath_metrics::Calls<_, _> = service;
+        service.ready().await.unwrap();
+        catch_unwind(AssertUnwindSafe(|| drop(service.call(request("A.Panics"))))).unwrap_err();
+    };
+    for _ in 0..2 {
+        panics(&mut service.clone()).await;
+    }
+    panics(&mut service).await;
+    metrics.refresh();
+    assert_eq!(seen.last("towpath_client_calls_in_flight target=orders"), Some(1.0));
+    service.ready().await.unwrap().call(request("A.Other")).await.unwrap();
+    metrics.refresh();
+    assert_eq!(seen.last("towpath_client_calls_in_flight target=orders"), Some(0.0));
+    let name = |labels: &str| format!("rpc_client_call_duration_seconds target=orders rpc_method=A.{labels}");
+    assert_eq!(seen.count(&name("Panics outcome=panicked error_type=panic")), 3, "{:?}", seen.counts());
+    assert_eq!(seen.count(&name("Other outcome=ok")), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -77,16 +77,9 @@ impl Book {
 
     /// A call begins. The place of its method, if it has one; `last` is the one that was asked for last.
     #[inline]
-    pub(crate) fn begin(&self, method: &[u8], last: &mut u32) -> Option<u32> {
+    pub(crate) fn begin(&self, method: &[u8], last: u32) -> Option<u32> {
         self.begun.add(0, 1);
-        if self.methods.is(*last, method, 0) {
-            return Some(*last);
-        }
-        let found = self.methods.find(method, 0);
-        if let Some(place) = found {
-            *last = place;
-        }
-        found
+        if self.methods.is(last, method, 0) { Some(last) } else { self.methods.find(method, 0) }
     }
 
     /// Gives a method its place, if there is room.

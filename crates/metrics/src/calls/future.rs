@@ -39,18 +39,22 @@ pin_project! {
 pub(super) struct Watch<H> {
     pub(super) state: Loan<State<H>>,
     pub(super) start: Instant,
-    /// The place of its method, if that has one.
-    pub(super) known: Option<u32>,
+    /// The place of its method.
+    pub(super) known: u32,
     /// The method, if it has none yet.
-    pub(super) new: Option<Method>,
+    pub(super) new: Option<Box<Method>>,
     pub(super) endpoint: Option<EndpointId>,
     pub(super) ended: bool,
 }
 
 /// The endpoint that was heard of. Who listens further up is to hear it as well.
-#[inline]
-pub(super) fn passed_on(listen: Listen) -> Option<EndpointId> {
-    let heard = listen.heard();
+///
+/// Out of line, and nothing to unwind from (of C's kind for that alone): so it is in nobody's way between a call of an inner
+/// service and the place where its future is to be.
+#[inline(never)]
+#[allow(improper_ctypes_definitions)]
+pub(super) extern "C" fn heard(listen: Option<Listen>) -> Option<EndpointId> {
+    let heard = listen.as_ref()?.heard();
     drop(listen);
     if let Some(endpoint) = heard {
         context::pick(endpoint);
@@ -63,7 +67,7 @@ impl<H> Watch<H> {
     fn count(&mut self, outcome: Outcome, end: Instant) {
         self.ended = true;
         let about = &self.state.about;
-        let place = about.place(self.known, &self.new, &outcome, self.endpoint);
+        let place = about.place(self.known, self.new.as_deref(), &outcome, self.endpoint);
         about.book.end(place, outcome, end.saturating_duration_since(self.start));
     }
 }
@@ -92,7 +96,7 @@ where
         };
         let listen = (watch.state.about.book.role == Role::Attempt).then(Listen::new);
         let mut polled = this.future.poll(cx);
-        if let Some(heard) = listen.and_then(passed_on) {
+        if let Some(heard) = heard(listen) {
             watch.endpoint = Some(heard);
         }
         if let Poll::Ready(outcome) = &mut polled {

@@ -2,32 +2,38 @@
 
 use super::{
     ResponseFuture,
-    future::{Watch, passed_on},
+    future::{Watch, heard},
     hooks::Fit,
-    outcome::Outcome,
-    state::{About, Role, State},
+    outcome::{End, Outcome},
+    state::{NOWHERE, Role, State},
 };
 use std::{
     fmt,
+    mem::ManuallyDrop,
     task::{Context, Poll},
+    time::Duration,
 };
-use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{Clock, Method, Shared, context::Listen};
+use towpath_core::{Method, Shared, context::Listen};
 
 /// A service whose calls are counted and timed; [`MetricsLayer`](crate::MetricsLayer) makes it.
 ///
 /// It is ready when the inner service is, and passes on what that answers or fails with, as it is.
 ///
 /// # Cancel safety
-/// A call that is dropped before it is answered is counted as cancelled.
+/// A call that is dropped before it is answered is counted as cancelled. One whose service panicked before there was a future
+/// is counted when this clone is polled again or dropped.
 pub struct Calls<S, H> {
     pub(super) inner: S,
     /// Whether anybody counts: looked up before each call, when no request is there yet. A call that nobody counts goes
     /// through without being copied so (a request that may have to be dropped on the way is moved to be handed on).
     pub(super) on: bool,
+    /// The inner service is being called, or has panicked when it was.
+    calls: bool,
     /// The place of the method that was called last: most callers call one.
     pub(super) last: u32,
+    /// The method that is being called, if it has no place yet.
+    new: Option<Box<Method>>,
     pub(super) shared: Shared<State<H>>,
 }
 
@@ -42,6 +48,9 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if self.calls {
+            self.panicked();
+        }
         self.on = self.shared.about.metrics.0.on();
         self.inner.poll_ready(cx)
     }
@@ -57,9 +66,11 @@ where
 
 impl<S, H> Calls<S, H> {
     pub(super) fn new(inner: S, shared: Shared<State<H>>) -> Self {
-        Calls { inner, on: shared.about.metrics.0.on(), last: 0, shared }
+        Calls { inner, on: shared.about.metrics.0.on(), calls: false, last: NOWHERE, new: None, shared }
     }
 
+    /// Nothing is alive while the inner service is called that would have to be dropped if that panicked, and what is
+    /// written down of the call is put together when its future is there, straight into its place (decision 0019).
     #[inline(never)]
     fn counted<Req>(&mut self, mut request: Req) -> ResponseFuture<S, Req, H>
     where
@@ -68,42 +79,47 @@ impl<S, H> Calls<S, H> {
     {
         let State { about, hooks } = &*self.shared;
         let start = hooks.start(&mut request);
-        let method = hooks.method(&request);
-        let known = about.book.begin(method.map_or(&[], |method| method.as_bytes()), &mut self.last);
-        let new = if known.is_none() { method.cloned() } else { None };
-        let role = about.book.role;
-        // What is written down of the call is put together when its future is there, straight into its place: what is put
-        // together elsewhere is copied in other pieces than it was written in, and the processor waits for its own stores.
-        let panics = Panics { about, start, known, new: &new };
-        let listen = (role == Role::Attempt).then(Listen::new);
+        (self.last, self.new) = about.begin(hooks.method(&request), self.last);
+        let listen = ManuallyDrop::new((about.book.role == Role::Attempt).then(Listen::new));
+        self.calls = true;
         let future = self.inner.call(request);
-        let endpoint = listen.and_then(passed_on);
-        std::mem::forget(panics);
+        self.calls = false;
+        let endpoint = heard(ManuallyDrop::into_inner(listen));
+        let (known, new) = (self.last, self.new.take());
         let state = self.shared.lend();
         ResponseFuture { future, watch: Some(Watch { state, start, known, new, endpoint, ended: false }) }
     }
-}
 
-/// Counts a call whose service panics before there is a future.
-struct Panics<'a> {
-    about: &'a About,
-    start: Instant,
-    known: Option<u32>,
-    new: &'a Option<Method>,
-}
-
-impl Drop for Panics<'_> {
+    /// Counts a call whose service panicked before there was a future. How long it took is not known.
     #[cold]
+    #[inline(never)]
+    fn panicked(&mut self) {
+        self.calls = false;
+        let about = &self.shared.about;
+        let outcome = Outcome { end: End::Panicked, code: None };
+        let place = about.place(self.last, self.new.take().as_deref(), &outcome, None);
+        about.book.end(place, outcome, Duration::ZERO);
+    }
+}
+
+impl<S, H> Drop for Calls<S, H> {
     fn drop(&mut self) {
-        let outcome = Outcome::dropped();
-        let place = self.about.place(self.known, self.new, &outcome, None);
-        self.about.book.end(place, outcome, Clock::now().saturating_duration_since(self.start));
+        if self.calls {
+            self.panicked();
+        }
     }
 }
 
 impl<S: Clone, H> Clone for Calls<S, H> {
     fn clone(&self) -> Self {
-        Calls { inner: self.inner.clone(), on: self.on, last: self.last, shared: self.shared.clone() }
+        Calls {
+            inner: self.inner.clone(),
+            on: self.on,
+            calls: false,
+            last: self.last,
+            new: None,
+            shared: self.shared.clone(),
+        }
     }
 }
 

@@ -60,22 +60,45 @@ impl Role {
     }
 }
 
+/// The place of a method that has none.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
 impl About {
+    /// A call begins. The place of its method, or, if it has none yet and is to get one when it is known how the call
+    /// ends, the method. `last` is the place of the one that was called last.
+    #[inline]
+    pub(crate) fn begin(&self, method: Option<&Method>, last: u32) -> (u32, Option<Box<Method>>) {
+        match self.book.begin(method.map_or(&[], |method| method.as_bytes()), last) {
+            Some(place) => (place, None),
+            None => self.begin_new(method),
+        }
+    }
+
+    #[cold]
+    fn begin_new(&self, method: Option<&Method>) -> (u32, Option<Box<Method>>) {
+        let Some(method) = method else { return (NOWHERE, None) };
+        match self.book.role {
+            // It may be one that there is not.
+            Role::Server => (NOWHERE, Some(Box::new(method.clone()))),
+            Role::Client | Role::Attempt => (self.book.settle(method.as_str()).unwrap_or(NOWHERE), None),
+        }
+    }
+
     /// Where a call is counted that has ended.
     #[inline]
     pub(crate) fn place(
         &self,
-        known: Option<u32>,
-        new: &Option<Method>,
+        known: u32,
+        new: Option<&Method>,
         outcome: &Outcome,
         endpoint: Option<EndpointId>,
     ) -> Place {
         let method = match known {
-            Some(place) => place,
-            None => match self.settle(new.as_ref(), outcome) {
+            NOWHERE => match self.settle(new, outcome) {
                 Some(place) => place,
                 None => return Place::None,
             },
+            place => place,
         };
         match endpoint {
             None => Place::Method(method),
@@ -93,8 +116,7 @@ impl About {
     fn settle(&self, method: Option<&Method>, outcome: &Outcome) -> Option<u32> {
         // Whoever asks for what there is not can make up names without end.
         let unknown = |code| ErrorKind::from_code(code) == Some(ErrorKind::UnknownMethod);
-        if self.book.role == Role::Server && outcome.code.as_ref().is_some_and(|code| unknown(code.as_str()))
-        {
+        if outcome.code.as_ref().is_some_and(|code| unknown(code.as_str())) {
             return None;
         }
         self.book.settle(method?.as_str())
