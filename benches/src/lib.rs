@@ -1,6 +1,7 @@
 //! What the programs of this package share. `docs/benchmarks.md` says what they are for and how to run them.
 
 pub mod alloc;
+pub mod armour;
 pub mod cases;
 pub mod claims;
 pub mod contenders;

@@ -1,8 +1,9 @@
 //! Both sides in one thread, over a real socket: so that counts repeat.
 
 use crate::{
-    Failure, alloc,
-    alloc::Allocated,
+    Failure,
+    alloc::{self, Allocated},
+    armour,
     counted::{Counted, Counts},
     service::{Echo, METHOD},
     side::{Side, served},
@@ -27,10 +28,8 @@ const WARM_UP: u64 = 640;
 pub struct Scenario {
     /// What it is called in the table and in the file of limits.
     pub name: &'static str,
-    /// The facade's client and router; else the transport with tower services on both sides.
-    pub facade: bool,
-    /// With policies on both sides: a breaker of the method, retry and a limit; admission.
-    pub armoured: bool,
+    /// Who they are.
+    pub who: Who,
     /// Calls in flight.
     pub inflight: u64,
     /// Length of the body, in bytes.
@@ -39,14 +38,28 @@ pub struct Scenario {
     pub calls: u64,
 }
 
+/// What is around the transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Tower services on both sides, and nothing else.
+    Bare,
+    /// The facade's client and router.
+    Facade,
+    /// The same with policies on both sides: a breaker of the method, retry and a limit; admission.
+    Policies,
+    /// Everything: see [`armour`].
+    Armoured,
+}
+
 /// All that are counted.
-pub const SCENARIOS: [Scenario; 6] = [
-    Scenario { name: "bare-64", facade: false, armoured: false, inflight: 64, body: 64, calls: 64_000 },
-    Scenario { name: "bare-1", facade: false, armoured: false, inflight: 1, body: 64, calls: 8_000 },
-    Scenario { name: "bare-512", facade: false, armoured: false, inflight: 512, body: 64, calls: 102_400 },
-    Scenario { name: "bare-64k", facade: false, armoured: false, inflight: 64, body: 64 << 10, calls: 3_200 },
-    Scenario { name: "facade-64", facade: true, armoured: false, inflight: 64, body: 64, calls: 64_000 },
-    Scenario { name: "armoured-64", facade: true, armoured: true, inflight: 64, body: 64, calls: 64_000 },
+pub const SCENARIOS: [Scenario; 7] = [
+    Scenario { name: "bare-64", who: Who::Bare, inflight: 64, body: 64, calls: 64_000 },
+    Scenario { name: "bare-1", who: Who::Bare, inflight: 1, body: 64, calls: 8_000 },
+    Scenario { name: "bare-512", who: Who::Bare, inflight: 512, body: 64, calls: 102_400 },
+    Scenario { name: "bare-64k", who: Who::Bare, inflight: 64, body: 64 << 10, calls: 3_200 },
+    Scenario { name: "facade-64", who: Who::Facade, inflight: 64, body: 64, calls: 64_000 },
+    Scenario { name: "policies-64", who: Who::Policies, inflight: 64, body: 64, calls: 64_000 },
+    Scenario { name: "armoured-64", who: Who::Armoured, inflight: 64, body: 64, calls: 64_000 },
 ];
 
 /// What so many calls took, of one side.
@@ -70,23 +83,30 @@ impl Scenario {
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
-            if self.facade {
-                let router = Router::new().route(METHOD, |raw: Raw| async move { raw });
-                let url = format!("mcp://{address}");
-                let (server, client) = if self.armoured {
+            if self.who == Who::Bare {
+                let server = serve_one(listener, Echo);
+                let (connection, counts) = connect(address).await?;
+                return self.drive(calls, connection, Some(counts), server.await??).await;
+            }
+            let router = Router::new().route(METHOD, |raw: Raw| async move { raw });
+            let url = format!("mcp://{address}");
+            let (server, client) = match self.who {
+                Who::Bare | Who::Facade => (serve_one(listener, router), Client::connect(url).await?),
+                Who::Policies => {
                     let mut policies = ClientPolicies::default();
                     policies.concurrency = Some(ConcurrencyConfig::default());
                     let server = serve_one(listener, ServerPolicies::default().stack().layer(router));
                     (server, Client::builder().idempotent("*").policies(policies).connect(url).await?)
-                } else {
-                    (serve_one(listener, router), Client::connect(url).await?)
-                };
-                self.drive(calls, client, None, server.await??).await
-            } else {
-                let server = serve_one(listener, Echo);
-                let (connection, counts) = connect(address).await?;
-                self.drive(calls, connection, Some(counts), server.await??).await
-            }
+                }
+                Who::Armoured => {
+                    armour::spans_have_a_subscriber();
+                    let server = serve_one(listener, armour::layers().layer(router));
+                    let client = armour::client(address)?;
+                    client.ready().await?;
+                    (server, client)
+                }
+            };
+            self.drive(calls, client, None, server.await??).await
         })
     }
 
@@ -194,7 +214,7 @@ mod tests {
             let (client, server) = scenario.run(calls).unwrap();
             let writes = server.writes.unwrap();
             assert!((1..=calls * 20).contains(&writes), "{}: {server:?}", scenario.name);
-            assert_eq!(client.writes.is_none(), scenario.facade, "{}", scenario.name);
+            assert_eq!(client.writes.is_none(), scenario.who != Who::Bare, "{}", scenario.name);
         }
     }
 }

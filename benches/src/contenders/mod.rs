@@ -10,7 +10,7 @@ mod tarpc;
 #[cfg(feature = "peers")]
 mod tonic;
 
-pub use ours::{Bare, Facade};
+pub use ours::{Armoured, Bare, Facade};
 pub use reference::Reference;
 
 #[cfg(feature = "peers")]
@@ -65,6 +65,7 @@ mod tests {
         echoes::<Reference>().await;
         echoes::<Bare>().await;
         echoes::<Facade>().await;
+        echoes::<Armoured>().await;
         #[cfg(feature = "peers")]
         {
             echoes::<Tonic>().await;

@@ -1,8 +1,8 @@
-//! towpath, twice.
+//! towpath, bare to armoured.
 
 use super::{Caller, Contender};
 use crate::{
-    Failure,
+    Failure, armour,
     service::{Echo, METHOD},
 };
 use bytes::Bytes;
@@ -20,6 +20,10 @@ pub struct Bare;
 /// The facade as it comes: [`Client`] with its deadline and its reconnects, and a [`Router`].
 #[derive(Debug)]
 pub struct Facade;
+
+/// The facade with everything on, on both sides: see [`armour`].
+#[derive(Debug)]
+pub struct Armoured;
 
 impl Contender for Bare {
     type Caller = Connection;
@@ -44,6 +48,23 @@ impl Contender for Facade {
 
     async fn connect(address: SocketAddr, callers: usize) -> Result<Vec<Client>, Failure> {
         let client = Client::connect(format!("mcp://{address}")).await?;
+        Ok(vec![client; callers])
+    }
+}
+
+impl Contender for Armoured {
+    type Caller = Client;
+
+    async fn serve(listener: TcpListener) -> Result<(), Failure> {
+        armour::spans_have_a_subscriber();
+        let router: Router = Router::new().route(METHOD, |raw: Raw| async move { raw });
+        Ok(armour::server().listener(listener)?.serve(router).await?)
+    }
+
+    async fn connect(address: SocketAddr, callers: usize) -> Result<Vec<Client>, Failure> {
+        armour::spans_have_a_subscriber();
+        let client = armour::client(address)?;
+        client.ready().await?;
         Ok(vec![client; callers])
     }
 }

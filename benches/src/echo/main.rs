@@ -7,8 +7,8 @@
 //!                     [--warmup S] [--server-pid PID] [--rt current|multi:N] [--stack bare|full]
 //! ```
 //!
-//! `bare` is the transport with tower services on both sides; `full` is the facade's ready-made client
-//! and server. The client prints one line of JSON.
+//! `bare` is the transport with tower services on both sides; `full` is the client and the server with everything on
+//! (policies, balancer, metrics, spans of 1 % of the calls: `benches/src/armour.rs`). The client prints one line of JSON.
 
 mod args;
 mod report;
@@ -16,8 +16,9 @@ mod report;
 use args::{Args, Side, Stack};
 use bytes::Bytes;
 use tower::{Service, ServiceExt};
+use towpath::{Raw, Router};
 use towpath_benches::{
-    Failure,
+    Failure, armour,
     meter::Meter,
     service::{Echo, METHOD},
 };
@@ -29,8 +30,17 @@ use towpath_transport::{Address, ClientConfig, Connection, Server, ServerConfig,
 static ALLOCATOR: towpath_benches::alloc::Switched = towpath_benches::alloc::Switched;
 
 async fn serve(args: Args) -> Result<(), Failure> {
-    let server = Server::bind(args.addr, ServerConfig::default()).await?;
-    server.serve(Echo).with_graceful_shutdown(terminated()).await?;
+    match args.stack {
+        Stack::Bare => {
+            let server = Server::bind(args.addr, ServerConfig::default()).await?;
+            server.serve(Echo).with_graceful_shutdown(terminated()).await?;
+        }
+        Stack::Full => {
+            let server = armour::server().bind(args.addr).await?;
+            let router: Router = Router::new().route(METHOD, |raw: Raw| async move { raw });
+            server.serve(router).with_graceful_shutdown(terminated()).await?;
+        }
+    }
     report::print_server();
     Ok(())
 }
@@ -48,7 +58,9 @@ async fn call(args: Args) -> Result<(), Failure> {
         Stack::Full => {
             let mut clients = Vec::new();
             for _ in 0..args.conns {
-                clients.push(towpath::Client::connect(&address.to_string()).await?);
+                let client = armour::client(args.addr)?;
+                client.ready().await?;
+                clients.push(client);
             }
             drive(args, clients).await
         }
@@ -100,6 +112,9 @@ fn main() -> Result<(), Failure> {
     #[cfg(feature = "count-alloc")]
     towpath_benches::alloc::count(true);
     let args = Args::from_env()?;
+    if args.stack == Stack::Full {
+        armour::spans_have_a_subscriber();
+    }
     let workers = args.workers;
     let runtime = match workers {
         None => tokio::runtime::Builder::new_current_thread().enable_all().build()?,

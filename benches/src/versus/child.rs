@@ -8,7 +8,7 @@ use super::{
 use crate::contenders::{Axum, Tarpc, Tonic};
 use crate::{
     Failure,
-    contenders::{Bare, Caller, Contender, Facade, Reference},
+    contenders::{Armoured, Bare, Caller, Contender, Facade, Reference},
     meter::{Measured, Meter},
 };
 use bytes::Bytes;
@@ -34,6 +34,7 @@ pub(super) fn serve(place: &Place) -> Result<(), Failure> {
         Who::Reference => serve_as::<Reference>(place),
         Who::Bare => serve_as::<Bare>(place),
         Who::Facade => serve_as::<Facade>(place),
+        Who::Armoured => serve_as::<Armoured>(place),
         #[cfg(feature = "peers")]
         Who::BareMimalloc => serve_as::<Bare>(place),
         #[cfg(feature = "peers")]
@@ -51,6 +52,7 @@ pub(super) fn call(place: &Place, load: Load) -> Result<(), Failure> {
         Who::Reference => call_as::<Reference>(place, load),
         Who::Bare => call_as::<Bare>(place, load),
         Who::Facade => call_as::<Facade>(place, load),
+        Who::Armoured => call_as::<Armoured>(place, load),
         #[cfg(feature = "peers")]
         Who::BareMimalloc => call_as::<Bare>(place, load),
         #[cfg(feature = "peers")]

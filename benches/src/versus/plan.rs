@@ -17,6 +17,8 @@ pub(super) enum Who {
     BareMimalloc,
     /// towpath's ready-made client and its router.
     Facade,
+    /// The same with everything on, on both sides: policies, balancer, metrics, 1 % of the calls traced.
+    Armoured,
     #[cfg(feature = "peers")]
     Tonic,
     #[cfg(feature = "peers")]
@@ -48,6 +50,7 @@ impl Who {
             #[cfg(feature = "peers")]
             Who::BareMimalloc => "towpath, bare, mimalloc",
             Who::Facade => "towpath, facade",
+            Who::Armoured => "towpath, armoured",
             #[cfg(feature = "peers")]
             Who::Tonic => "tonic",
             #[cfg(feature = "peers")]

@@ -22,9 +22,11 @@ pub(super) fn table(rows: &[Row]) -> String {
     use Wanted::{AtLeast, AtMost};
     let speed = |figures: &Figures| figures.calls_per_s;
     let p50 = |figures: &Figures| figures.p50_us;
-    let to_reference = |pin, cell, of: fn(&Figures) -> f64| {
-        ratio(&select(rows, pin, cell, Who::Bare), &select(rows, pin, cell, Who::Reference), of)
+    let who_to_reference = |who, pin, cell, of: fn(&Figures) -> f64| {
+        ratio(&select(rows, pin, cell, who), &select(rows, pin, cell, Who::Reference), of)
     };
+    let to_reference = |pin, cell, of| who_to_reference(Who::Bare, pin, cell, of);
+    let armoured = |pin, cell, of| who_to_reference(Who::Armoured, pin, cell, of);
     let larger_batch =
         |pin| ratio(&select(rows, pin, SMALL_512, Who::Bare), &select(rows, pin, SMALL_64, Who::Bare), speed);
     let lines = [
@@ -34,6 +36,23 @@ pub(super) fn table(rows: &[Row]) -> String {
             to_reference(Pin::One, SMALL_64, speed),
         ),
         ("the same, two cores", AtLeast(0.85), to_reference(Pin::Two, SMALL_64, speed)),
+        (
+            "calls/s of armoured to reference, 64 in flight, one core",
+            AtLeast(0.50),
+            armoured(Pin::One, SMALL_64, speed),
+        ),
+        ("the same, two cores", AtLeast(0.70), armoured(Pin::Two, SMALL_64, speed)),
+        (
+            "p50 of armoured to reference, 1 in flight, one core",
+            AtMost(1.05),
+            armoured(Pin::One, SMALL_1, p50),
+        ),
+        ("the same, two cores", AtMost(1.05), armoured(Pin::Two, SMALL_1, p50)),
+        (
+            "calls/s of armoured to reference, 512 in flight, one core",
+            AtLeast(0.40),
+            armoured(Pin::One, SMALL_512, speed),
+        ),
         (
             "p50 of bare to reference, 1 in flight, one core",
             AtMost(1.05),
