@@ -321,6 +321,9 @@ fn mode(flags: u8, allow_compressed: bool) -> Result<Mode, &'static str> {
 /// What is wrong with a block of metadata, if anything is.
 pub(crate) fn check_metadata(raw: &[u8]) -> Result<(), &'static str> {
     use towpath_core::metadata::InvalidMetadata as Invalid;
+    if reserved::lone_traceparent(raw).is_some() {
+        return Ok(());
+    }
     Metadata::check(raw).map_err(|why| match why {
         Invalid::EmptyKey => "a metadata key is empty",
         Invalid::BadKey => "a metadata key is not lower-case printable ASCII",

@@ -45,7 +45,8 @@ pub(crate) fn put_metadata(
 fn put_context(out: &mut Vec<u8>, context: &Context) -> Result<(), InvalidMetadata> {
     let trace = context.trace();
     if let Some(trace) = trace {
-        put_entry(out, TRACEPARENT.as_bytes(), &trace.traceparent())?;
+        out.extend_from_slice(TRACED);
+        out.extend_from_slice(&trace.traceparent());
     }
     if context.has_fields() {
         for field in Field::ALL {
@@ -91,10 +92,25 @@ fn has_key(mut entries: &[u8], key: &[u8]) -> bool {
     false
 }
 
+/// What stands before the value of a `traceparent` of the usual length.
+const TRACED: &[u8; 17] = b"\x00\x0b\x00\x00\x00\x37traceparent";
+
+/// The value, if the block is one `traceparent` of the usual length and nothing else: so it is for nearly all calls that have
+/// metadata, and need not be taken apart.
+#[inline]
+pub(crate) fn lone_traceparent(raw: &[u8]) -> Option<&[u8; 55]> {
+    let (before, value) = raw.split_first_chunk()?;
+    if before == TRACED { value.try_into().ok() } else { None }
+}
+
 /// What the reserved keys say. A value that cannot be read counts as not there: values are no part of the
 /// structure, and a bad one harms nobody but its sender.
 pub(crate) fn read_context(metadata: &Metadata) -> Context {
     let mut context = Context::new();
+    if let Some(traceparent) = lone_traceparent(metadata.as_wire()) {
+        context.set_trace(TraceContext::parse_traceparent(traceparent));
+        return context;
+    }
     let mut numbers = Numbers::default();
     for (key, value) in metadata {
         match key {
@@ -197,6 +213,29 @@ mod tests {
         );
         for field in Field::ALL {
             assert_eq!(back.field(field), context.field(field), "{field:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_alone_is_read_as_one_among_others() {
+        let written = |value: &str| {
+            let mut raw = Vec::new();
+            put_entry(&mut raw, b"traceparent", value.as_bytes()).unwrap();
+            raw
+        };
+        let raw = written(TRACE);
+        assert_eq!(lone_traceparent(&raw).unwrap(), TRACE.as_bytes());
+        let mut sent = Vec::new();
+        put_metadata(&mut sent, &read(&[("traceparent", TRACE)]), &Metadata::new()).unwrap();
+        assert_eq!(sent, raw);
+        for value in [TRACE, &TRACE.to_uppercase(), &"0".repeat(55), &"\u{e9}".repeat(27), &TRACE[1..]] {
+            let (alone, among) =
+                (read(&[("traceparent", value)]), read(&[("traceparent", value), ("tenant", "a")]));
+            assert_eq!(alone.trace(), among.trace(), "{value}");
+            let raw = written(value);
+            assert_eq!(lone_traceparent(&raw).is_some(), value.len() == 55);
+            assert_eq!(lone_traceparent(&raw[..raw.len() - 1]), None);
+            assert_eq!(lone_traceparent(&[&raw[..], b"\0"].concat()), None);
         }
     }
 

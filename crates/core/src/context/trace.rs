@@ -75,46 +75,79 @@ impl TraceContext {
     /// `00-{trace id}-{span id}-{flags}`.
     pub fn traceparent(&self) -> [u8; TRACEPARENT_LEN] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        hex(&mut out[3..35], &self.trace_id.0.to_be_bytes());
-        hex(&mut out[36..52], &self.span_id.0.to_be_bytes());
-        hex(&mut out[53..55], &[self.flags]);
+        let trace_id = self.trace_id.0;
+        put(&mut out, 3, (trace_id >> 96) as u32);
+        put(&mut out, 11, (trace_id >> 64) as u32);
+        put(&mut out, 19, (trace_id >> 32) as u32);
+        put(&mut out, 27, trace_id as u32);
+        put(&mut out, 36, (self.span_id.0 >> 32) as u32);
+        put(&mut out, 44, self.span_id.0 as u32);
+        out[53..].copy_from_slice(&hex(u32::from(self.flags))[6..]);
         out
     }
 
     /// Reads `traceparent`. A version above 00 may be longer; what is not understood is ignored.
     pub fn parse_traceparent(text: &[u8]) -> Option<Self> {
-        let (head, rest) = text.split_at_checked(TRACEPARENT_LEN)?;
-        let version = unhex(&head[..2])? as u8;
+        let (head, rest) = text.split_first_chunk::<TRACEPARENT_LEN>()?;
+        let version = byte(head[0], head[1])?;
         let dashes = head[2] == b'-' && head[35] == b'-' && head[52] == b'-';
         let tail_fits = if version == 0 { rest.is_empty() } else { rest.is_empty() || rest[0] == b'-' };
         if version == 0xff || !dashes || !tail_fits {
             return None;
         }
-        let trace_id = TraceId(unhex(&head[3..35])?);
-        let span_id = SpanId(unhex(&head[36..52])? as u64);
-        let flags = unhex(&head[53..55])? as u8;
+        let trace_id = TraceId(u128::from(get(head, 3)?) << 64 | u128::from(get(head, 19)?));
+        let span_id = SpanId(get(head, 36)?);
+        let flags = byte(head[53], head[54])?;
         (trace_id.0 != 0 && span_id.0 != 0).then_some(TraceContext { trace_id, span_id, flags })
     }
 }
 
-fn hex(out: &mut [u8], bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
+// Eight digits at a time, in the bytes of a word: this is done for each call that is traced, on both sides, and was a tenth of
+// what it costs when it was done digit by digit.
+
+/// The same byte eight times.
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Digits for what is in each byte, from 0 to 25; above 15 they are none.
+fn digits(nibbles: u64) -> u64 {
+    let letters = ((nibbles + each(6)) >> 4) & each(1);
+    nibbles + each(b'0') + letters * u64::from(b'a' - b'0' - 10)
+}
+
+fn hex(value: u32) -> [u8; 8] {
+    let halves = (u64::from(value) | u64::from(value) << 16) & 0x0000_ffff_0000_ffff;
+    let bytes = (halves | halves << 8) & 0x00ff_00ff_00ff_00ff;
+    digits((bytes | bytes << 4) & each(0x0f)).to_be_bytes()
 }
 
 /// Lower-case only, as W3C wants it.
-fn unhex(text: &[u8]) -> Option<u128> {
-    text.iter().try_fold(0u128, |value, digit| {
-        let nibble = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u128::from(nibble))
-    })
+fn unhex(text: [u8; 8]) -> Option<u32> {
+    let text = u64::from_be_bytes(text);
+    // A letter is one of those with this bit, and counts from 1.
+    let nibbles = (text & each(0x0f)) + ((text >> 6) & each(1)) * 9;
+    // What gives other digits than those that were there had none.
+    if nibbles & each(0xf0) != 0 || digits(nibbles) != text {
+        return None;
+    }
+    let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff_00ff_00ff;
+    let halves = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
+    Some((halves | halves >> 16) as u32)
+}
+
+fn put(out: &mut [u8; TRACEPARENT_LEN], at: usize, value: u32) {
+    out[at..at + 8].copy_from_slice(&hex(value));
+}
+
+fn get(head: &[u8; TRACEPARENT_LEN], at: usize) -> Option<u64> {
+    let (high, rest) = head[at..].split_first_chunk()?;
+    let low = rest.first_chunk()?;
+    Some(u64::from(unhex(*high)?) << 32 | u64::from(unhex(*low)?))
+}
+
+fn byte(high: u8, low: u8) -> Option<u8> {
+    Some(unhex([b'0', b'0', b'0', b'0', b'0', b'0', high, low])? as u8)
 }
 
 #[cfg(test)]
@@ -151,7 +184,29 @@ mod tests {
         assert!(TraceContext::parse_traceparent(longer.as_bytes()).is_some());
     }
 
+    #[test]
+    fn every_byte_in_every_place() {
+        for (at, byte) in (0..8).flat_map(|at| (0..=255u8).map(move |byte| (at, byte))) {
+            for others in [*b"00000000", *b"9f0a8e17", *b"ffffffff"] {
+                let mut text = others;
+                text[at] = byte;
+                let well = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+                let naive = well.then(|| u32::from_str_radix(str::from_utf8(&text).unwrap(), 16).unwrap());
+                assert_eq!(unhex(text), naive, "{:?}", text.escape_ascii().to_string());
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn eight_digits(value: u32, text: [u8; 8]) {
+            prop_assert_eq!(hex(value).to_vec(), format!("{value:08x}").into_bytes());
+            prop_assert_eq!(unhex(hex(value)), Some(value));
+            if let Some(value) = unhex(text) {
+                prop_assert_eq!(hex(value), text);
+            }
+        }
+
         #[test]
         fn written_and_read(trace in 1u128.., span in 1u64.., flags: u8) {
             let t = TraceContext { trace_id: TraceId(trace), span_id: SpanId(span), flags };
