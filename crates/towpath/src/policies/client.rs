@@ -1,9 +1,13 @@
 //! What a client does about failure.
 
-use super::ears::{ClientEars, Ears};
+use super::{
+    Maybe,
+    ears::{ClientEars, Ears},
+    maybe::Optional,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tower::util::{Either, MapErr};
+use tower::util::MapErr;
 use tower_layer::Layer;
 use tower_service::Service;
 use towpath_breaker::{BreakerConfig, BreakerEvent, BreakerLayer, Breakers, ByMethod};
@@ -108,14 +112,13 @@ type Attempts = RetryLayer<(), DefaultClassify, FromContext, ByClone, (), Ears<R
 type Concurrency = ConcurrencyLimitLayer<FromContext, (), Ears<LimitEvent>>;
 type Rate = RateLimitLayer<(), FromContext, (), Ears<LimitEvent>>;
 
-/// A layer that may be left out.
-pub(crate) type Maybe<L, S> = Either<<L as Layer<S>>::Service, S>;
-
 pub(crate) type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
 
 /// A service with a client's policies around it.
-pub type Policed<S> =
-    Maybe<Admission, Maybe<MethodBreaker, Maybe<Attempts, Maybe<Concurrency, Maybe<Rate, Boxed<S>>>>>>;
+pub type Policed<S> = Optional<
+    Admission,
+    Optional<MethodBreaker, Optional<Attempts, Optional<Concurrency, Optional<Rate, Boxed<S>>>>>,
+>;
 
 /// A client's policies, put together: a layer. The services that it makes share all state.
 ///
@@ -193,13 +196,6 @@ impl From<ClientPolicies> for ClientStack {
     }
 }
 
-pub(crate) fn maybe<L: Layer<S>, S>(layer: Option<&L>, inner: S) -> Maybe<L, S> {
-    match layer {
-        Some(layer) => Either::Left(layer.layer(inner)),
-        None => Either::Right(inner),
-    }
-}
-
 impl<S> Layer<S> for ClientStack
 where
     S: Service<Request> + Clone,
@@ -209,8 +205,10 @@ where
 
     fn layer(&self, inner: S) -> Policed<S> {
         let inner = MapErr::new(inner, Into::into as fn(S::Error) -> BoxError);
-        let attempt = maybe(self.concurrency.as_ref(), maybe(self.rate.as_ref(), inner));
-        maybe(self.admission.as_ref(), maybe(self.breaker.as_ref(), maybe(self.retry.as_ref(), attempt)))
+        let attempt = Maybe::around(self.rate.as_ref(), inner);
+        let attempt = Maybe::around(self.concurrency.as_ref(), attempt);
+        let call = Maybe::around(self.breaker.as_ref(), Maybe::around(self.retry.as_ref(), attempt));
+        Maybe::around(self.admission.as_ref(), call)
     }
 }
 

@@ -42,9 +42,12 @@
 
 mod client;
 mod ears;
+mod maybe;
 mod server;
 
-pub(crate) use client::{Boxed, EndpointBreaker, Maybe, maybe};
+pub(crate) use client::{Boxed, EndpointBreaker};
 pub use client::{ClientHandles, ClientPolicies, ClientStack, Policed};
 pub use ears::{ClientEars, Ears, ServerEars};
+pub(crate) use maybe::Optional;
+pub use maybe::{Maybe, MaybeFuture};
 pub use server::{Guarded, ServerHandles, ServerPolicies, ServerStack};

@@ -1,12 +1,13 @@
 //! What a server does about too much work, and about the same work twice.
 
 use super::{
-    client::maybe,
+    Maybe,
     ears::{Ears, ServerEars},
+    maybe::Optional,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tower::util::{Either, MapErr};
+use tower::util::MapErr;
 use tower_layer::Layer;
 use tower_service::Service;
 use towpath_core::{BoxError, DefaultClassify, FromContext, Request, Response};
@@ -72,11 +73,10 @@ type Admission = AdmissionLayer<FromContext, DefaultClassify, (), Ears<LimitEven
 type Rate = RateLimitLayer<(), FromContext, (), Ears<LimitEvent>>;
 type EnoughTime = EnoughTimeLayer<(), (), Ears<TooLittleLeft>>;
 type Repeats = DedupeLayer<Response, Detached, (), DefaultClassify, (), Ears<DedupeEvent>>;
-type Maybe<L, S> = Either<<L as Layer<S>>::Service, S>;
 type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
 
 /// A service with a server's policies around it.
-pub type Guarded<S> = Maybe<Admission, Maybe<Rate, Maybe<EnoughTime, Maybe<Repeats, Boxed<S>>>>>;
+pub type Guarded<S> = Optional<Admission, Optional<Rate, Optional<EnoughTime, Optional<Repeats, Boxed<S>>>>>;
 
 /// A server's policies, put together: a layer. The services that it makes share all state.
 #[derive(Clone)]
@@ -134,8 +134,8 @@ where
 
     fn layer(&self, inner: S) -> Guarded<S> {
         let inner = MapErr::new(inner, Into::into as fn(S::Error) -> BoxError);
-        let inner = maybe(self.enough_time.as_ref(), maybe(self.dedupe.as_ref(), inner));
-        maybe(self.admission.as_ref(), maybe(self.rate.as_ref(), inner))
+        let inner = Maybe::around(self.enough_time.as_ref(), Maybe::around(self.dedupe.as_ref(), inner));
+        Maybe::around(self.admission.as_ref(), Maybe::around(self.rate.as_ref(), inner))
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     channel::{Channel, Channels, ClientState},
-    policies::{Boxed, EndpointBreaker, Maybe, maybe},
+    policies::{Boxed, EndpointBreaker, Maybe, Optional},
 };
 use std::{
     fmt,
@@ -25,7 +25,7 @@ use towpath_discover::NameHandle;
 use towpath_health::{HealthChecker, HealthEvent};
 
 /// The stack of one endpoint.
-type Stack = Maybe<EndpointBreaker, Boxed<Channel>>;
+type Stack = Optional<EndpointBreaker, Boxed<Channel>>;
 
 pub(super) type Inner = Balance<Stack, Request, AnyPick, DefaultClassify, FromContext>;
 
@@ -98,7 +98,7 @@ impl NewService<Endpoint> for Stacks {
         let channel = self.channels.new_service(endpoint.clone());
         let handle = breaker.as_ref().map(EndpointBreaker::handle);
         self.around.insert(EndpointHandles { endpoint, pool: channel.pool(), breaker: handle });
-        maybe(breaker.as_ref(), MapErr::new(channel, BoxError::from as fn(Error) -> BoxError))
+        Maybe::around(breaker.as_ref(), MapErr::new(channel, BoxError::from as fn(Error) -> BoxError))
     }
 }
 

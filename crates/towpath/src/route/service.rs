@@ -67,7 +67,8 @@ impl Service<Request> for Route {
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    // Not inlined: the branch would be in the way of who puts the future into its place.
+    #[inline(never)]
     fn call(&mut self, request: Request) -> RouteFuture {
         match &mut self.0 {
             Kind::One(channel) => RouteFuture { state: State::One { call: channel.call(request) } },
