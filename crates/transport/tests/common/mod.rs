@@ -223,6 +223,7 @@ pub fn pair_over(
 
 /// Waits until something is so, on paused time; fails after a while. That is one of the machine's time as well: other
 /// threads, which decompress, have their own.
+#[allow(clippy::disallowed_types)]
 pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begin = std::time::Instant::now();
     for turn in 0.. {
