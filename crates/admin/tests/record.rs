@@ -86,6 +86,41 @@ async fn the_endpoint_is_named_and_what_else_there_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_of_the_sample_is_explained_though_it_ended_well() {
+    let kept = RecordConfig::default().with_kept(1, 2).unwrap();
+    for (sample, is_kept) in [(1.0, true), (0.0, false)] {
+        let recorder = Recorder::new(kept.with_sample(sample).unwrap());
+        let mut stack = ServiceBuilder::new().layer(recorder.calls()).layer(recorder.attempts()).service(
+            service_fn(async |_: Request| {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                Ok::<_, BoxError>(Response::new(Bytes::new()))
+            }),
+        );
+        for id in 1..=4 {
+            let mut request = Request::new("A.B", Bytes::new());
+            let trace = TraceContext { trace_id: TraceId(id), ..TraceContext::random(false) };
+            request.context_mut().set_trace(Some(trace));
+            stack.ready().await.unwrap().call(request).await.unwrap();
+        }
+        let explain = |id| recorder.explain(&TraceId(id).to_string());
+        assert!(explain(2).is_none(), "two newer ones have taken its place");
+        let Some(explained) = explain(3) else {
+            assert!(!is_kept);
+            continue;
+        };
+        assert!(is_kept);
+        assert_eq!((&*explained.method, &*explained.outcome), ("A.B", "ok"));
+        assert_eq!((explained.took_us, explained.attempts, explained.sampled), (3_000, 1, true));
+        let said: Vec<_> = explained.decisions.iter().map(|one| &*one.what).collect();
+        assert_eq!(
+            said[1..],
+            ["attempt 1 goes to the service", "it is answered, 3.0 ms later", "the call ends with ok"]
+        );
+        assert!(recorder.faults(9).is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_memory_is_bounded() {
     let recorder = Recorder::new(RecordConfig::default().with_kept(3, 3).unwrap());
     let mut stack = ServiceBuilder::new().layer(recorder.calls()).service(service_fn(async |_: Request| {

@@ -1,9 +1,6 @@
 //! A call in sentences.
 
-use super::{
-    notes::{Attempt, Outcome},
-    recorder::Call,
-};
+use super::notes::{Attempt, Call, Outcome};
 use crate::{
     target::status_word,
     text::{self, micros, now_ms},
@@ -21,40 +18,50 @@ const NAMED: usize = 6;
 /// A fault's body above this is not read but for its code, in bytes.
 const READ: usize = 16 << 10;
 
-pub(super) fn explain(
-    call: Call,
-    took: Duration,
-    answer: Result<&Response, &BoxError>,
-    endpoints: Option<&BalanceHandle>,
-    messages: bool,
-) -> Explanation {
-    let (outcome, chain) = match answer {
-        Ok(response) if response.is_fault() => fault(response, messages),
-        Ok(_) => ("ok".to_owned(), Vec::new()),
-        Err(error) => failure(error),
-    };
-    let said = match answer {
-        Err(error) => Error::find(&**error).and_then(Error::trace_id).map(str::to_owned),
-        Ok(_) => None,
-    };
-    let trace = call.notes.trace.map(|trace| trace.to_string()).or(said);
+/// How a call ended.
+pub(super) struct End {
+    pub(super) took: Duration,
+    pub(super) at_ms: u64,
+    /// `ok`, or a code.
+    pub(super) outcome: String,
+    pub(super) chain: Vec<String>,
+    /// The trace that the callee has named.
+    pub(super) said: Option<String>,
+}
+
+impl End {
+    pub(super) fn of(answer: Result<&Response, &BoxError>, took: Duration, messages: bool) -> Self {
+        let (outcome, chain) = match answer {
+            Ok(response) => fault(response, messages),
+            Err(error) => failure(error),
+        };
+        let said = match answer {
+            Err(error) => Error::find(&**error).and_then(Error::trace_id).map(str::to_owned),
+            Ok(_) => None,
+        };
+        End { took, at_ms: now_ms(), outcome, chain, said }
+    }
+}
+
+pub(super) fn explain(call: &Call, end: End, endpoints: Option<&BalanceHandle>) -> Explanation {
+    let trace = call.trace.map(|trace| trace.to_string()).or(end.said);
     let views = endpoints.map(BalanceHandle::endpoints).unwrap_or_default();
-    let last = call.notes.attempts().filter_map(|attempt| attempt.endpoint).last();
+    let last = call.attempts().filter_map(|attempt| attempt.endpoint).last();
     Explanation {
         target: String::new(),
         trace_id: trace.unwrap_or_else(|| TraceId::random().to_string()),
-        at_ms: now_ms(),
+        at_ms: end.at_ms,
         method: text::plain(call.method.as_str()),
-        took_us: took.as_micros() as u64,
+        took_us: end.took.as_micros() as u64,
         deadline_us: call.deadline.map(|at| at.saturating_duration_since(call.began).as_micros() as u64),
         priority: call.priority.level(),
         idempotent: call.idempotent,
-        sampled: call.notes.sampled,
-        attempts: call.notes.made() as u32,
+        sampled: call.sampled,
+        attempts: call.made() as u32,
         endpoint: last.map_or_else(String::new, |endpoint| name(Some(endpoint), &views)),
-        decisions: decisions(&call, took, &outcome, &chain, &views),
-        outcome,
-        chain,
+        decisions: decisions(call, end.took, &end.outcome, &end.chain, &views),
+        outcome: end.outcome,
+        chain: end.chain,
     }
 }
 
@@ -132,7 +139,7 @@ fn decisions(
     let mut all =
         vec![decision(Duration::ZERO, format!("the call begins {deadline}, priority {level}; it {twice}"))];
     let mut before = call.began;
-    for (number, attempt) in (1..).zip(call.notes.attempts()) {
+    for (number, attempt) in (1..).zip(call.attempts()) {
         let Attempt { began, ended, endpoint, outcome, choice } = attempt;
         let waited = began.saturating_duration_since(before).as_micros() as u64;
         let mut what = format!("attempt {number}{GOES_TO}{}", name(*endpoint, views));
@@ -160,7 +167,7 @@ fn decisions(
         all.push(decision(end, what));
         before = ended.unwrap_or(*began);
     }
-    if call.notes.made() == 0 && outcome != "ok" {
+    if call.made() == 0 && outcome != "ok" {
         all.push(decision(
             took,
             "no attempt was made, or none is recorded: a layer above turned it away".into(),

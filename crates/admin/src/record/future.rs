@@ -1,8 +1,8 @@
 //! Calls and attempts under way.
 
 use super::{
-    notes::{self, Mark, Outcome},
-    recorder::{Call, Inner},
+    notes::{self, Call, Mark, Outcome},
+    recorder::Inner,
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -31,20 +31,22 @@ pin_project! {
 /// Counts the call when it ends, or as cancelled when it does not.
 struct Watch {
     recorder: Loan<Inner>,
-    call: Option<Call>,
+    call: Option<Box<Call>>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.call.is_some() {
+        if let Some(call) = self.call.take() {
             self.recorder.cancelled();
+            call.over();
         }
     }
 }
 
 impl<F> CallFuture<F> {
-    pub(super) fn new(inner: F, recorder: Loan<Inner>, call: Call) -> Self {
-        CallFuture { inner, watch: Watch { recorder, call: Some(call) } }
+    #[inline]
+    pub(super) fn new(inner: F, recorder: Loan<Inner>, call: Option<Box<Call>>) -> Self {
+        CallFuture { inner, watch: Watch { recorder, call } }
     }
 }
 
@@ -59,11 +61,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Watch { recorder, call } = this.watch;
-        let answer = match call {
-            Some(call) => ready!(notes::within(&mut call.notes, || this.inner.poll(cx))),
-            None => return this.inner.poll(cx).map_err(Into::into),
-        };
-        let mut answer = answer.map_err(Into::into);
+        if let Some(call) = call {
+            call.called();
+        }
+        let lent = notes::lend(call);
+        let answer = this.inner.poll(cx);
+        drop(lent);
+        let mut answer = ready!(answer).map_err(Into::into);
         let now = match &mut answer {
             Ok(response) => Clock::end(response),
             Err(_) => Clock::now(),

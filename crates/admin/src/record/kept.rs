@@ -1,46 +1,41 @@
 //! The last calls of a kind, as many as there is room for.
 
-use crate::view::Explanation;
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// The last so many; an older one makes room for a newer.
-pub(super) struct Kept {
+pub(super) struct Kept<T> {
     room: usize,
-    calls: Mutex<VecDeque<Arc<Explanation>>>,
+    calls: Mutex<VecDeque<T>>,
 }
 
-impl Kept {
+impl<T> Kept<T> {
     pub(super) fn new(room: usize) -> Self {
         Kept { room, calls: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Explanation>>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<T>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, call: Explanation) {
-        let call = Arc::new(call);
-        let oldest = {
-            let mut calls = self.lock();
-            let oldest = if calls.len() >= self.room { calls.pop_front() } else { None };
-            calls.push_back(call);
-            oldest
-        };
-        // Freed when others can go on.
-        drop(oldest);
+    /// Keeps it; what is returned made room for it, and is dropped when others can go on.
+    pub(super) fn push(&self, call: T) -> Option<T> {
+        let mut calls = self.lock();
+        let oldest = if calls.len() >= self.room { calls.pop_front() } else { None };
+        calls.push_back(call);
+        oldest
     }
 
     /// The last ones, the last first.
-    pub(super) fn last(&self, most: usize) -> Vec<Arc<Explanation>> {
-        self.lock().iter().rev().take(most).cloned().collect()
+    pub(super) fn last<R>(&self, most: usize, say: impl Fn(&T) -> R) -> Vec<R> {
+        self.lock().iter().rev().take(most).map(say).collect()
     }
 
-    /// The last one of a trace.
-    pub(super) fn find(&self, trace_id: &str) -> Option<Arc<Explanation>> {
-        self.lock().iter().rev().find(|call| call.trace_id == trace_id).cloned()
+    /// The last one of which this is true.
+    pub(super) fn find<R>(&self, is: impl Fn(&T) -> bool, say: impl FnOnce(&T) -> R) -> Option<R> {
+        self.lock().iter().rev().find(|call| is(call)).map(say)
     }
 }
 
@@ -51,12 +46,9 @@ mod tests {
     #[test]
     fn the_oldest_goes_first() {
         let kept = Kept::new(2);
-        for id in ["a", "b", "c"] {
-            kept.push(Explanation { trace_id: id.into(), ..Explanation::default() });
-        }
-        let ids: Vec<_> = kept.last(9).iter().map(|call| call.trace_id.clone()).collect();
-        assert_eq!(ids, ["c", "b"]);
-        assert!(kept.find("a").is_none());
-        assert_eq!(kept.find("b").unwrap().trace_id, "b");
+        let gone: Vec<_> = ["a", "b", "c"].into_iter().filter_map(|id| kept.push(id)).collect();
+        assert_eq!((gone, kept.last(9, |id| *id)), (vec!["a"], vec!["c", "b"]));
+        assert!(kept.find(|id| *id == "a", |id| *id).is_none());
+        assert_eq!(kept.find(|id| *id == "b", |id| *id), Some("b"));
     }
 }

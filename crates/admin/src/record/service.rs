@@ -2,14 +2,14 @@
 
 use super::{
     future::{AttemptFuture, CallFuture},
-    notes::{self, Mark, Notes},
-    recorder::{Call, Recorder},
+    notes::{self, Call, Mark},
+    recorder::Recorder,
 };
 use std::task::{Context, Poll};
 use tower_service::Service;
 use towpath_core::{
     BoxError, Clock, Request, Response,
-    context::{Listen, TraceContext, pick},
+    context::{Listen, pick},
 };
 
 /// A service whose calls are recorded; [`CallsLayer`](crate::CallsLayer) makes it. It is ready when the inner one is.
@@ -50,16 +50,10 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let recorder = self.recorder.lend();
         let began = Clock::start(&mut request);
-        let context = request.context();
-        let mut call = Call {
-            began,
-            method: request.method().clone(),
-            deadline: context.deadline(),
-            priority: context.priority(),
-            idempotent: context.is_idempotent(),
-            notes: Notes::new(context.trace().map(|trace| trace.trace_id), recorder.samples()),
-        };
-        let inner = notes::within(&mut call.notes, || self.inner.call(request));
+        let mut call = Some(Call::begin(began, request.method(), request.context(), recorder.sample()));
+        let lent = notes::lend(&mut call);
+        let inner = self.inner.call(request);
+        drop(lent);
         CallFuture::new(inner, recorder, call)
     }
 }
@@ -81,12 +75,7 @@ where
     #[inline]
     fn call(&mut self, mut request: Request) -> Self::Future {
         let recorder = self.recorder.lend();
-        let trace = request.context().trace();
-        let (mark, begun) = Mark::begin(Clock::now(), trace.map(|trace| trace.trace_id));
-        if let (None, Some(begun)) = (trace, begun) {
-            let own = TraceContext { trace_id: begun.trace, ..TraceContext::random(false) };
-            request.context_mut().set_trace(Some(own));
-        }
+        let (mark, sampled) = Mark::begin(request.context_mut());
         let listen = Listen::new();
         let inner = self.inner.call(request);
         let heard = listen.heard();
@@ -95,7 +84,7 @@ where
             mark.goes_to(endpoint);
             // Who plans attempts listens too.
             pick(endpoint);
-            if begun.is_some_and(|begun| begun.sampled) {
+            if sampled {
                 mark.choice(|picked| recorder.choice(picked));
             }
         }
