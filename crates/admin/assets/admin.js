@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 let token = sessionStorage.getItem("towpath-admin-token");
 let writable = false;
 let last = null;
-/** Targets whose faults are shown in full. */
+/** Lists that are shown in full. */
 const opened = new Set();
 const FEW = 6;
 
@@ -158,6 +158,26 @@ function endpoints(target) {
   return table("Endpoints of " + target.name, heads, rows);
 }
 
+/** The first few of many, and a button for the rest. */
+function few(name, all, most) {
+  const whole = opened.has(name);
+  const toggle = () => { whole ? opened.delete(name) : opened.add(name); show(last); };
+  const more = all.length > most
+    ? el("button.toggle", { type: "button", "aria-expanded": String(whole), "data-key": name, onclick: toggle }, whole ? "Fewer" : `${all.length - most} more`)
+    : null;
+  return [whole ? all : all.slice(0, most), more];
+}
+
+function methods(target) {
+  if (!target.methods.length) return null;
+  const heads = [["Method"], ["Calls/s", 1], ["Success", 1], ["p50", 1], ["p99", 1], ["Calls", 1]];
+  const [shown, more] = few(target.name + " methods", target.methods, 8);
+  const rows = shown.map((one) => row({ "data-method": one.name }, heads, [
+    one.name ? el("code", null, one.name) : "all others", rate(one.rate),
+    el(one.success !== null && one.success < 0.95 ? "span.low" : "span", null, share(one.success)), time(one.p50_us), time(one.p99_us), number(one.calls)]));
+  return el("div", null, table("Methods of " + target.name, heads, rows), more);
+}
+
 async function force(target, breaker, mode) {
   const answer = await ask("breakers", {
     method: "POST",
@@ -216,12 +236,7 @@ function limits(target) {
 function faults(target) {
   if (!target.traffic) return null;
   if (!target.faults.length) return el("p.none", null, "no call has failed");
-  const all = opened.has(target.name);
-  const shown = all ? target.faults : target.faults.slice(0, FEW);
-  const toggle = () => { all ? opened.delete(target.name) : opened.add(target.name); show(last); };
-  const more = target.faults.length > FEW
-    ? el("button.toggle", { type: "button", "aria-expanded": String(all), "data-key": target.name + " faults", onclick: toggle }, all ? "Fewer" : `${target.faults.length - FEW} more`)
-    : null;
+  const [shown, more] = few(target.name + " faults", target.faults, FEW);
   return el("div", null, el("ul.faults", null, ...shown.map((one) => el("li", { "data-fault": one.trace_id },
     el("div.line", null,
       el("time", { datetime: new Date(one.at_ms).toISOString() }, new Date(one.at_ms).toTimeString().slice(0, 8)),
@@ -239,7 +254,7 @@ function section(target) {
     ...target.warnings.map((text) => el("p.warning", { role: "note" }, text)),
     tiles(target),
     el("div.parts", null,
-      el("div", null, part("Endpoints", endpoints(target)), part("Breakers", breakers(target)), part("Recent faults", faults(target))),
+      el("div", null, part("Methods", methods(target)), part("Endpoints", endpoints(target)), part("Breakers", breakers(target)), part("Recent faults", faults(target))),
       el("div", null, part("Stack", stack(target)), part("Connections", pool(target)), part("Limits", limits(target)))));
 }
 

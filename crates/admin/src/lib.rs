@@ -10,6 +10,7 @@
 //! | `/` | the console: one page, live, with no asset from elsewhere |
 //! | `/stack.json` | the layers in their order, and what is wrong with it |
 //! | `/endpoints.json` | where calls go: status, weight, in flight, how long answers take |
+//! | `/methods.json` | calls per second, success and times by method |
 //! | `/snapshot.json` | all that the console shows: [`view::Snapshot`] |
 //! | `/events` | the same once a second, as server-sent events |
 //! | `/explain/{trace_id}` | what was decided about one call: [`view::Explanation`] |

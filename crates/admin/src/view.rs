@@ -39,6 +39,8 @@ pub struct TargetView {
     pub warnings: Vec<String>,
     /// Its calls, if they are recorded.
     pub traffic: Option<Traffic>,
+    /// The same by method, if they are recorded: the busiest first, 64 of them; the rest is one with an empty name.
+    pub methods: Vec<MethodView>,
     /// Where its calls go.
     pub endpoints: Vec<EndpointView>,
     /// Breakers of methods and of endpoints.
@@ -95,6 +97,28 @@ pub struct Traffic {
     pub max_us: Option<u64>,
     /// The last minute, the oldest second first.
     pub series: Vec<Point>,
+}
+
+/// Calls of a method: the rate, the share and the times are of the last five to ten seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MethodView {
+    /// Its name; empty: all methods for which there was no room, and those that do not exist.
+    pub name: String,
+    /// Calls since the beginning.
+    pub calls: u64,
+    /// Those that were answered with an application's fault.
+    pub faults: u64,
+    /// Those that failed otherwise.
+    pub failed: u64,
+    /// Calls per second.
+    pub rate: f64,
+    /// The share that was answered without a fault, from 0 to 1; `None`: there were no calls.
+    pub success: Option<f64>,
+    /// Half of the calls took at most this (to 13 %).
+    pub p50_us: Option<u64>,
+    /// 99 of 100 took at most this (to 13 %).
+    pub p99_us: Option<u64>,
 }
 
 /// A second, or what passed between two looks if there was no call.

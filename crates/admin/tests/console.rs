@@ -57,6 +57,22 @@ async fn live_values_change_and_a_failed_call_is_explained() {
     browser.wait(&format!("{TOTAL} > {before}")).await;
     browser.wait("return document.querySelectorAll('[data-tile=rate] rect').length").await;
 
+    // Each method has a line of its own, which changes as well.
+    let of_method = |method: &str, cell: &str| {
+        format!(
+            "return [...document.querySelectorAll('[data-method=\"{method}\"] td')].find((one) => one.dataset.label === '{cell}')?.textContent"
+        )
+    };
+    let calls = format!(
+        "parseInt({}.replace(/,/g, ''))",
+        of_method("Shop.Sell", "Calls").trim_start_matches("return ")
+    );
+    let before = browser.wait(&format!("return {calls}")).await.as_u64().unwrap();
+    traffic(&mut rig).await;
+    browser.wait(&format!("return {calls} > {before}")).await;
+    assert_eq!(browser.eval(&of_method("Shop.Sell", "Success")).await, json!("100 %"));
+    assert_eq!(browser.eval(&of_method("Shop.Refuse", "Success")).await, json!("0.0 %"));
+
     // What others say is text.
     let chain = "return [...document.querySelectorAll('.chain li')].some((one) => one.textContent.includes('<b>no & such</b>'))";
     browser.wait(chain).await;

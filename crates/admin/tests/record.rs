@@ -121,6 +121,29 @@ async fn a_call_of_the_sample_is_explained_though_it_ended_well() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn methods_are_counted_apart_but_for_those_that_do_not_exist() {
+    let recorder = Recorder::default();
+    let mut stack =
+        ServiceBuilder::new().layer(recorder.calls()).service(service_fn(async |request: Request| {
+            match request.method().as_str() {
+                "A.Unknown" => Err(Error::from(ErrorKind::UnknownMethod)),
+                "A.Lose" => Err(Error::from(ErrorKind::ConnectionLost)),
+                _ => Ok(Response::new(Bytes::new())),
+            }
+        }));
+    for method in ["A.Sell", "A.Lose", "A.Sell", "A.Unknown", "A.Lose", "A.Sell"] {
+        let _ = stack.ready().await.unwrap().call(Request::new(method, Bytes::new())).await;
+    }
+    let seen: Vec<_> =
+        recorder.methods().into_iter().map(|one| (one.name, one.calls, one.failed, one.success)).collect();
+    let of = |name: &str, calls, failed, success| (name.to_owned(), calls, failed, Some(success));
+    assert_eq!(seen, [of("A.Sell", 3, 0, 1.0), of("A.Lose", 2, 2, 0.0), of("", 1, 1, 0.0)]);
+    // A fault has its method, which has a place by now.
+    let methods: Vec<_> = recorder.faults(9).into_iter().map(|fault| fault.method).collect();
+    assert_eq!(methods, ["A.Lose", "A.Unknown", "A.Lose"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_memory_is_bounded() {
     let recorder = Recorder::new(RecordConfig::default().with_kept(3, 3).unwrap());
     let mut stack = ServiceBuilder::new().layer(recorder.calls()).service(service_fn(async |_: Request| {

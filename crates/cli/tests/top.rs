@@ -40,6 +40,8 @@ async fn a_snapshot_is_printed() {
         let (_, faults) = text.split_once(&format!("\n{name}: recent faults\n")).unwrap_or_default();
         assert!(faults.contains("MCP-W-103"), "{name}: {text}");
     }
+    let (_, methods) = text.split_once("\nletters: methods\n").unwrap_or_default();
+    assert!(methods.lines().nth(1).unwrap_or_default().starts_with("A.B "), "{text}");
     // Where stdout is no terminal, it is the same.
     assert_eq!(top(&[&url, "--token-env", "TOP_TOKEN"]).await.status.code(), Some(0));
 

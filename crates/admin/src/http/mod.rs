@@ -24,6 +24,7 @@ pub(crate) fn router(admin: &Admin) -> Router {
         .route("/snapshot.json", get(snapshot))
         .route("/stack.json", get(stack))
         .route("/endpoints.json", get(endpoints))
+        .route("/methods.json", get(methods))
         .route("/explain/{trace_id}", get(explain))
         .route("/events", get(events::stream))
         .route("/breakers", post(breakers::force))
@@ -75,6 +76,10 @@ async fn endpoints(State(admin): State<Arc<Admin>>) -> Json<Value> {
         &admin,
         |one| json!({ "name": one.name, "state": one.state, "about": one.about, "endpoints": one.endpoints, "pool": one.pool }),
     )
+}
+
+async fn methods(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    of_each(&admin, |one| json!({ "name": one.name, "side": one.side, "methods": one.methods }))
 }
 
 fn of_each(admin: &Admin, say: impl Fn(&TargetView) -> Value) -> Json<Value> {

@@ -43,7 +43,7 @@ impl End {
     }
 }
 
-pub(super) fn explain(call: &Call, end: End, endpoints: Option<&BalanceHandle>) -> Explanation {
+pub(super) fn explain(call: &Call, method: &str, end: End, endpoints: Option<&BalanceHandle>) -> Explanation {
     let trace = call.trace.map(|trace| trace.to_string()).or(end.said);
     let views = endpoints.map(BalanceHandle::endpoints).unwrap_or_default();
     let last = call.attempts().filter_map(|attempt| attempt.endpoint).last();
@@ -51,7 +51,7 @@ pub(super) fn explain(call: &Call, end: End, endpoints: Option<&BalanceHandle>) 
         target: String::new(),
         trace_id: trace.unwrap_or_else(|| TraceId::random().to_string()),
         at_ms: end.at_ms,
-        method: text::plain(call.method.as_str()),
+        method: text::plain(method),
         took_us: end.took.as_micros() as u64,
         deadline_us: call.deadline.map(|at| at.saturating_duration_since(call.began).as_micros() as u64),
         priority: call.priority.level(),

@@ -1,6 +1,7 @@
 //! What is put into a stack.
 
 use super::{
+    methods::Place,
     recorder::Recorder,
     service::{Attempts, Calls},
 };
@@ -19,7 +20,7 @@ impl<S> Layer<S> for CallsLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Calls<S> {
-        Calls { inner, recorder: self.0.clone() }
+        Calls { inner, recorder: self.0.clone(), last: Place::default() }
     }
 }
 

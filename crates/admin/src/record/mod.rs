@@ -7,6 +7,7 @@ mod histogram;
 mod history;
 mod kept;
 mod layer;
+mod methods;
 mod notes;
 mod recorder;
 mod service;

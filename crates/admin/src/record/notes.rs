@@ -3,6 +3,7 @@
 //! A call is noted in a box that is handed from thread-local to future and back, so that only a pointer moves. Boxes of
 //! calls that are over are used again by the thread that they ended on.
 
+use super::methods::Place;
 use std::cell::Cell;
 use tokio::time::Instant;
 use towpath_core::{
@@ -13,6 +14,8 @@ use towpath_core::{
 /// A call under way, and what is known of its attempts. The first one needs no allocation.
 pub(super) struct Call {
     pub(super) began: Instant,
+    /// Where its method is; if it has no place, `method` is it.
+    pub(super) place: Option<Place>,
     pub(super) method: Method,
     pub(super) deadline: Option<Instant>,
     pub(super) priority: Priority,
@@ -65,11 +68,10 @@ const NOTHING: Method = Method::from_static("");
 impl Call {
     /// One that begins. It is one of the sample if chance says so: `below` is that share of 2^64.
     #[inline]
-    pub(super) fn begin(began: Instant, method: &Method, context: &Context, below: u64) -> Box<Call> {
+    pub(super) fn begin(began: Instant, context: &Context, below: u64) -> Box<Call> {
         let tag = fastrand::u64(..);
         let mut call = SPARES.try_with(Spares::take).ok().flatten().unwrap_or_else(Call::empty);
         call.began = began;
-        call.method = method.clone();
         call.deadline = context.deadline();
         call.priority = context.priority();
         call.idempotent = context.is_idempotent();
@@ -84,6 +86,7 @@ impl Call {
     fn empty() -> Box<Call> {
         Box::new(Call {
             began: Clock::now(),
+            place: None,
             method: NOTHING,
             deadline: None,
             priority: Priority::default(),
@@ -103,7 +106,9 @@ impl Call {
     pub(super) fn over(mut self: Box<Self>) {
         self.first = None;
         self.more.clear();
-        self.method = NOTHING;
+        if self.place.take().is_none() {
+            self.method = NOTHING;
+        }
         let _ = SPARES.try_with(|spares| spares.put(self));
     }
 
@@ -294,7 +299,7 @@ mod tests {
     }
 
     fn call() -> Option<Box<Call>> {
-        Some(Call::begin(Instant::now(), &Method::from_static("A.B"), &Context::new(), 0))
+        Some(Call::begin(Instant::now(), &Context::new(), 0))
     }
 
     fn of(trace: Option<TraceId>) -> Context {
@@ -382,7 +387,7 @@ mod tests {
     #[test]
     fn only_an_attempt_that_is_made_at_once_began_with_its_call() {
         let before = Instant::now() - std::time::Duration::from_secs(1);
-        let begin = || Some(Call::begin(before, &Method::from_static("A.B"), &Context::new(), 0));
+        let begin = || Some(Call::begin(before, &Context::new(), 0));
         let (mut at_once, mut later) = (begin(), begin());
         within(&mut at_once, || drop((mark(None), mark(None))));
         later.as_mut().unwrap().called();
@@ -397,7 +402,7 @@ mod tests {
     fn chance_takes_that_share() {
         let sampled = |below: u64| {
             let call = |_: &u32| {
-                let call = Call::begin(Instant::now(), &NOTHING, &Context::new(), below);
+                let call = Call::begin(Instant::now(), &Context::new(), below);
                 let sampled = call.sampled;
                 call.over();
                 sampled

@@ -7,11 +7,12 @@ use super::{
     history::{ATTEMPTS, CANCELLED, COUNTS, FAILED, FAULTS, History, OK},
     kept::Kept,
     layer::{AttemptsLayer, CallsLayer},
+    methods::{Ended, Methods},
     notes::Call,
 };
 use crate::{
     text::now_ms,
-    view::{Explanation, FaultView, Traffic},
+    view::{Explanation, FaultView, MethodView, Traffic},
 };
 use std::{
     fmt,
@@ -23,7 +24,7 @@ use std::{
 };
 use tokio::time::Instant;
 use towpath_balance::BalanceHandle;
-use towpath_core::{BoxError, Clock, EndpointId, Loan, Response, Shared, Tally};
+use towpath_core::{BoxError, Brief, Clock, EndpointId, Error, ErrorKind, Loan, Response, Shared, Tally};
 
 /// Counts the calls of one client or server, and keeps what was decided about those that failed and about a sample of
 /// the others. Clones are the same.
@@ -42,6 +43,7 @@ pub(super) struct Inner {
     /// The share of calls that is kept, of 2^64.
     sample: u64,
     counts: Tally<COUNTS>,
+    methods: Methods,
     began: Instant,
     /// The last second in which a slice was cut, from 1.
     second: AtomicU64,
@@ -73,6 +75,7 @@ impl Recorder {
             // What is above the highest number is the highest.
             sample: (config.sample() * 2f64.powi(64)) as u64,
             counts: Tally::new(),
+            methods: Methods::new(),
             began,
             second: AtomicU64::new(1),
             history: Mutex::new(History::new(began)),
@@ -107,6 +110,11 @@ impl Recorder {
         history.traffic(now, total)
     }
 
+    /// The calls of each method in numbers, the busiest first: of 64 methods; the rest is one with an empty name, at the end.
+    pub fn methods(&self) -> Vec<MethodView> {
+        self.0.methods.views(Clock::now())
+    }
+
     /// The last calls that failed, the last one first.
     pub fn faults(&self, most: usize) -> Vec<FaultView> {
         self.0.failed.last(most, |call| explain::in_a_line(call))
@@ -126,7 +134,7 @@ impl Recorder {
                     chain: Vec::new(),
                     said: None,
                 };
-                Arc::new(explain::explain(&one.call, end, self.0.endpoints.get()))
+                Arc::new(self.0.explain(&one.call, end))
             })
         })
     }
@@ -153,6 +161,16 @@ impl Inner {
         self.sample
     }
 
+    #[inline]
+    pub(super) fn methods(&self) -> &Methods {
+        &self.methods
+    }
+
+    fn explain(&self, call: &Call, end: End) -> Explanation {
+        let method = call.place.and_then(|place| self.methods.name(place)).unwrap_or(call.method.as_str());
+        explain::explain(call, method, end, self.endpoints.get())
+    }
+
     pub(super) fn cancelled(&self) {
         self.counts.add(CANCELLED, 1);
     }
@@ -166,18 +184,23 @@ impl Inner {
     #[inline]
     pub(super) fn ended(&self, call: Box<Call>, now: Instant, answer: Result<&Response, &BoxError>) {
         let took = now.saturating_duration_since(call.began);
-        let failed = match answer {
-            Ok(response) if !response.is_fault() => OK,
-            Ok(_) => FAULTS,
-            Err(_) => FAILED,
+        let (count, ended) = match answer {
+            Ok(response) if !response.is_fault() => (OK, Ended::Ok),
+            Ok(_) => (FAULTS, Ended::Fault),
+            Err(_) => (FAILED, Ended::Failed),
         };
-        self.counts.add(failed, 1);
-        self.counts.add(bucket(took.as_micros() as u64), 1);
+        let bucket = bucket(took.as_micros() as u64);
+        self.counts.add(count, 1);
+        self.counts.add(bucket, 1);
+        match call.place {
+            Some(place) => self.methods.ended(place, ended, bucket),
+            None => self.methods.ended_elsewhere(&call.method, is_known(answer), ended, bucket),
+        }
         let second = now.saturating_duration_since(self.began).as_secs() + 1;
         if second > self.second.load(Relaxed) {
             self.next_second(now, second);
         }
-        if failed != OK {
+        if ended != Ended::Ok {
             self.keep(&call, took, answer);
         } else if call.sampled {
             return self.keep_one_of_the_sample(call, took);
@@ -191,13 +214,14 @@ impl Inner {
         if let Ok(mut history) = self.history.try_lock() {
             self.second.store(second, Relaxed);
             history.cut(now, |count| self.counts.total(count));
+            self.methods.cut(now, second);
         }
     }
 
     #[cold]
     fn keep(&self, call: &Call, took: Duration, answer: Result<&Response, &BoxError>) {
         let end = End::of(answer, took, self.config.messages());
-        self.failed.push(Arc::new(explain::explain(call, end, self.endpoints.get())));
+        self.failed.push(Arc::new(self.explain(call, end)));
     }
 
     #[cold]
@@ -220,6 +244,18 @@ impl Inner {
         self.looks.store(second << 8 | (looks + 1), Relaxed);
         Some(choice(&endpoints.endpoints(), picked).into())
     }
+}
+
+/// Whether the method is not said to be unknown.
+fn is_known(answer: Result<&Response, &BoxError>) -> bool {
+    let kind = match answer {
+        Ok(response) if response.is_fault() => {
+            Brief::from_response(response).ok().and_then(|brief| ErrorKind::from_code(brief.code.as_str()))
+        }
+        Ok(_) => None,
+        Err(error) => Error::find(&**error).map(Error::kind),
+    };
+    kind != Some(ErrorKind::UnknownMethod)
 }
 
 impl fmt::Debug for Recorder {

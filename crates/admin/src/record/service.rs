@@ -2,6 +2,7 @@
 
 use super::{
     future::{AttemptFuture, CallFuture},
+    methods::Place,
     notes::{self, Call, Mark},
     recorder::Recorder,
 };
@@ -20,6 +21,8 @@ use towpath_core::{
 pub struct Calls<S> {
     pub(super) inner: S,
     pub(super) recorder: Recorder,
+    /// Where the method was that was called last.
+    pub(super) last: Place,
 }
 
 /// A service whose calls are recorded as attempts; [`AttemptsLayer`](crate::AttemptsLayer) makes it. It is ready when the
@@ -50,7 +53,13 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let recorder = self.recorder.lend();
         let began = Clock::start(&mut request);
-        let mut call = Some(Call::begin(began, request.method(), request.context(), recorder.sample()));
+        let mut call = Some(Call::begin(began, request.context(), recorder.sample()));
+        if let Some(call) = &mut call {
+            match recorder.methods().find(request.method().as_str().as_bytes(), &mut self.last) {
+                Some(place) => call.place = Some(place),
+                None => call.method = request.method().clone(),
+            }
+        }
         let lent = notes::lend(&mut call);
         let inner = self.inner.call(request);
         drop(lent);

@@ -224,6 +224,7 @@ impl Target {
             stack: step::views(&self.steps),
             warnings: order::warnings(&self.steps, self.client),
             traffic: self.recorder.as_ref().map(Recorder::traffic),
+            methods: self.recorder.as_ref().map(Recorder::methods).unwrap_or_default(),
             endpoints: self.balance.iter().flat_map(BalanceHandle::endpoints).map(endpoint).collect(),
             breakers: self.forceable(&around).iter().map(|(id, of, one)| breaker(id, of, one)).collect(),
             pool: self.connections(&around),

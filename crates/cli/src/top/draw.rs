@@ -47,7 +47,7 @@ fn tone(word: &str) -> Style {
     match word {
         "ready" | "connected" | "serving" | "closed" => Style::new().fg(Color::Green),
         "ejected" | "unhealthy" | "gone" | "open" => Style::new().fg(Color::Red),
-        "connecting" | "draining" | "half-open" => Style::new().fg(Color::Yellow),
+        "connecting" | "starting" | "draining" | "half-open" => Style::new().fg(Color::Yellow),
         _ => Style::new(),
     }
 }
@@ -88,9 +88,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown) {
 /// One client or server.
 fn closely(frame: &mut Frame<'_>, area: Rect, target: &TargetView) {
     let lines = |count: usize, most: u16| if count == 0 { 0 } else { (count as u16 + 2).min(most) };
-    let [about, chart, endpoints, breakers, faults] = Layout::vertical([
+    let [about, chart, methods, endpoints, breakers, faults] = Layout::vertical([
         Constraint::Length(1 + target.warnings.len() as u16),
         Constraint::Length(4),
+        Constraint::Length(lines(target.methods.len(), 8)),
         Constraint::Length(lines(target.endpoints.len(), 10)),
         Constraint::Length(lines(target.breakers.len(), 8)),
         Constraint::Min(0),
@@ -115,6 +116,16 @@ fn closely(frame: &mut Frame<'_>, area: Rect, target: &TargetView) {
             Sparkline::default().data(rates).block(Block::new().borders(Borders::TOP).title(title));
         frame.render_widget(chart_of, chart);
     }
+    let rows = target.methods.iter().map(|one| row(&plain::method(one))).collect();
+    let widths = [
+        Constraint::Min(20),
+        Constraint::Length(9),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(10),
+    ];
+    frame.render_widget(table(&plain::METHODS, rows, &widths, Some("methods")), methods);
     let rows = target.endpoints.iter().map(|one| row(&plain::endpoint(one))).collect();
     let widths = [
         Constraint::Min(20),
@@ -167,7 +178,7 @@ fn table<'a, const N: usize>(
 mod tests {
     use super::*;
     use ratatui::{Terminal, backend::TestBackend};
-    use towpath::admin::view::{BreakerView, EndpointView, FaultView, Point, Traffic};
+    use towpath::admin::view::{BreakerView, EndpointView, FaultView, MethodView, Point, Traffic};
 
     fn snapshot() -> Snapshot {
         let target = |name: &str| TargetView {
@@ -190,6 +201,15 @@ mod tests {
                 weight: 3,
                 ..EndpointView::default()
             }],
+            methods: vec![
+                MethodView {
+                    name: "Letters.Send".to_owned(),
+                    rate: 56.78,
+                    calls: 4_321,
+                    ..MethodView::default()
+                },
+                MethodView::default(),
+            ],
             breakers: vec![BreakerView {
                 name: "A.B".to_owned(),
                 of: "method".to_owned(),
@@ -225,6 +245,10 @@ mod tests {
             "12.3",
             "99.99%",
             "1.5ms",
+            "Letters.Send",
+            "56.8",
+            "4321",
+            "(all others)",
             "mcp://10.0.0.7:8080/users",
             "ejected",
             "half-open",

@@ -1,10 +1,11 @@
 //! A snapshot in lines and cells: for scripts, and for the terminal to draw.
 
 use crate::say::plain;
-use towpath::admin::view::{BreakerView, EndpointView, FaultView, Snapshot, TargetView};
+use towpath::admin::view::{BreakerView, EndpointView, FaultView, MethodView, Snapshot, TargetView};
 
 pub(super) const TARGETS: [&str; 8] =
     ["NAME", "STATE", "CALLS/S", "SUCCESS", "P50", "P99", "BUDGET", "CONNECTIONS"];
+pub(super) const METHODS: [&str; 6] = ["METHOD", "CALLS/S", "SUCCESS", "P50", "P99", "CALLS"];
 pub(super) const ENDPOINTS: [&str; 7] =
     ["ENDPOINT", "STATUS", "WEIGHT", "IN FLIGHT", "EWMA", "FAILS", "CALLS"];
 pub(super) const BREAKERS: [&str; 5] = ["BREAKER", "OF", "STATE", "MODE", "WINDOW"];
@@ -21,6 +22,17 @@ pub(super) fn target(one: &TargetView) -> [String; 8] {
         time(traffic.and_then(|traffic| traffic.p99_us)),
         one.budget.as_ref().map_or_else(none, |budget| budget.left.to_string()),
         one.pool.as_ref().map_or_else(none, |pool| pool.open.to_string()),
+    ]
+}
+
+pub(super) fn method(one: &MethodView) -> [String; 6] {
+    [
+        if one.name.is_empty() { "(all others)".to_owned() } else { plain(&one.name) },
+        format!("{:.1}", one.rate),
+        share(one.success),
+        time(one.p50_us),
+        time(one.p99_us),
+        one.calls.to_string(),
     ]
 }
 
@@ -79,6 +91,7 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
         let name = plain(&one.name);
         text.extend(one.warnings.iter().map(|warning| format!("\n! {name}: {}\n", plain(warning))));
         for (what, table) in [
+            ("methods", table(&METHODS, one.methods.iter().map(method).collect())),
             ("endpoints", table(&ENDPOINTS, one.endpoints.iter().map(endpoint).collect())),
             ("breakers", table(&BREAKERS, one.breakers.iter().map(breaker).collect())),
             ("recent faults", table(&FAULTS, one.faults.iter().map(fault).collect())),
