@@ -247,6 +247,18 @@ function faults(target) {
     el("button.trace.mono", { type: "button", "data-key": `${target.name} ${one.trace_id}`, onclick: () => explain(one.trace_id) }, one.trace_id)))), more);
 }
 
+/** What has happened, the newest first. */
+function events(snapshot) {
+  if (!snapshot.targets.length) return null;
+  const [shown, more] = few("events", snapshot.events, 5);
+  const lines = shown.map((one) => el("li", { "data-event": one.kind },
+    el("time", { datetime: new Date(one.at_ms).toISOString() }, new Date(one.at_ms).toTimeString().slice(0, 8)),
+    el("span.badge" + (one.level ? "." + one.level : ""), null, one.kind),
+    el("p", null, el("b", null, one.target), " ", one.who ? el("code", null, one.who) : null, one.who ? " " : null, one.what)));
+  return el("section.target", { id: "events", "aria-label": "Events" }, el("h3", null, "What has happened"),
+    lines.length ? el("ol.events", null, ...lines) : el("p.none", null, "nothing since somebody looks"), more);
+}
+
 function section(target) {
   const state = [badge(target.state), el("span.badge", null, target.side)];
   return el("section.target", { id: "t-" + target.name, "aria-label": target.name, "data-target": target.name },
@@ -272,7 +284,7 @@ function show(snapshot) {
     return el("li", null, link);
   }));
   $("targets").replaceChildren(...(snapshot.targets.length
-    ? snapshot.targets.map(section)
+    ? [events(snapshot), ...snapshot.targets.map(section)]
     : [el("p.none", null, "nothing is shown here yet: see Admin::target")]));
   document.querySelectorAll("#targets .scroll").forEach((one, at) => { one.scrollLeft = scrolled[at] || 0; });
   if (focus) {

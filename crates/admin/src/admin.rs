@@ -3,15 +3,22 @@
 use crate::{
     Force, ServerState, Target, http,
     text::now_ms,
-    view::{Explanation, Snapshot},
+    timeline::{Seen, Timeline},
+    view::{EventView, Explanation, Snapshot},
 };
 use axum::{
     Router,
     response::{IntoResponse, Response},
 };
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
-use tokio::{sync::watch, time::Instant};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval},
+};
 use towpath_core::Clock;
+
+/// How often [`Admin::watch`] looks.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is shown, and to whom: makes an axum router. Clones that are made later are told of later targets only by
 /// themselves.
@@ -21,7 +28,8 @@ use towpath_core::Clock;
 #[must_use = "it shows nothing unless its router is served"]
 pub struct Admin {
     began: Instant,
-    targets: Vec<(Arc<str>, Target)>,
+    targets: Vec<(Arc<str>, Target, Seen)>,
+    timeline: Timeline,
     writable: bool,
     token: Option<Arc<str>>,
     hosts: Vec<Box<str>>,
@@ -51,6 +59,7 @@ impl Admin {
         Admin {
             began: Clock::now(),
             targets: Vec::new(),
+            timeline: Timeline::default(),
             writable: false,
             token: None,
             hosts: Vec::new(),
@@ -63,7 +72,7 @@ impl Admin {
 
     /// Shows a client or a server, under this name: a [`Target`], or with the facade a `&Client` or a `&Server`.
     pub fn target(mut self, name: impl Into<Arc<str>>, target: impl Into<Target>) -> Self {
-        self.targets.push((name.into(), target.into()));
+        self.targets.push((name.into(), target.into(), Seen::default()));
         self
     }
 
@@ -121,18 +130,47 @@ impl Admin {
 
     /// All that is seen at this moment.
     pub fn snapshot(&self) -> Snapshot {
+        self.look();
         Snapshot {
             at_ms: now_ms(),
             up_ms: Clock::now().saturating_duration_since(self.began).as_millis() as u64,
             writable: self.writable,
             metrics: self.metrics.is_some(),
-            targets: self.targets.iter().map(|(name, target)| target.view(name)).collect(),
+            targets: self.targets.iter().map(|(name, target, _)| target.view(name)).collect(),
+            events: self.timeline.newest(),
         }
+    }
+
+    /// Looks once a second at what happens (breakers opened, endpoints ejected, limits that refuse), until this is
+    /// [closed](Self::close), so that the time line knows of it when somebody comes. [`Serving::until`](crate::Serving::until) does it;
+    /// where an app of yours serves the router, spawn it. Without it, only what happens while somebody looks is known.
+    pub async fn watch(&self) {
+        let mut closed = self.closed();
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = closed.wait_for(|closed| *closed) => return,
+                _ = ticks.tick() => self.look(),
+            }
+        }
+    }
+
+    fn look(&self) {
+        let (now, at_ms) = (Clock::now(), now_ms());
+        for (name, target, seen) in &self.targets {
+            self.timeline.look(seen, now, at_ms, || target.look(name));
+        }
+    }
+
+    pub(crate) fn events(&self) -> Vec<EventView> {
+        self.look();
+        self.timeline.newest()
     }
 
     /// What was decided about a call, if one of the targets has kept it.
     pub fn explain(&self, trace_id: &str) -> Vec<Explanation> {
-        let of = |(name, target): &(Arc<str>, Target)| {
+        let of = |(name, target, _): &(Arc<str>, Target, Seen)| {
             let found = target.recorded()?.explain(trace_id)?;
             Some(Explanation { target: name.to_string(), ..(*found).clone() })
         };
@@ -156,8 +194,8 @@ impl Admin {
     }
 
     pub(crate) fn force(&self, target: &str, breaker: &str, force: Force) -> bool {
-        let found = self.targets.iter().filter(|(name, _)| **name == *target);
-        found.fold(false, |done, (_, target)| target.force(breaker, force) || done)
+        let found = self.targets.iter().filter(|(name, ..)| **name == *target);
+        found.fold(false, |done, (_, target, _)| target.force(breaker, force) || done)
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -178,7 +216,7 @@ impl Admin {
 
     /// The worst of the servers that tell: what keeps this process from being ready.
     pub(crate) fn servers(&self) -> Option<ServerState> {
-        self.targets.iter().filter_map(|(_, target)| target.told()).max()
+        self.targets.iter().filter_map(|(_, target, _)| target.told()).max()
     }
 
     pub(crate) fn asks(&self) -> (Option<Ask>, Option<Ask>) {
@@ -194,7 +232,7 @@ impl Default for Admin {
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.targets.iter().map(|(name, _)| &**name).collect();
+        let names: Vec<&str> = self.targets.iter().map(|(name, ..)| &**name).collect();
         f.debug_struct("Admin")
             .field("targets", &names)
             .field("writable", &self.writable)

@@ -11,6 +11,7 @@
 //! | `/stack.json` | the layers in their order, and what is wrong with it |
 //! | `/endpoints.json` | where calls go: status, weight, in flight, how long answers take |
 //! | `/methods.json` | calls per second, success and times by method |
+//! | `/timeline.json` | what has happened: breakers opened, endpoints ejected, limits that refused |
 //! | `/snapshot.json` | all that the console shows: [`view::Snapshot`] |
 //! | `/events` | the same once a second, as server-sent events |
 //! | `/explain/{trace_id}` | what was decided about one call: [`view::Explanation`] |
@@ -54,6 +55,7 @@ mod record;
 mod serve;
 mod target;
 mod text;
+mod timeline;
 pub mod view;
 
 pub use admin::Admin;

@@ -1,7 +1,13 @@
 //! The router on a listener of its own.
 
 use crate::Admin;
-use std::{fmt, future::Future, io, net::SocketAddr};
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    io,
+    net::SocketAddr,
+    pin::pin,
+};
 use tokio::net::TcpListener;
 
 /// An admin interface that listens, and is going to serve.
@@ -36,18 +42,26 @@ impl Serving {
         self.address
     }
 
-    /// Serves until `end` resolves, and until all answers are complete then; streams end at once.
+    /// Serves until `end` resolves, and until all answers are complete then; streams end at once. Until then it
+    /// [looks](Admin::watch) at what happens.
     ///
     /// # Errors
     /// None at this time.
     pub async fn until(self, end: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let Serving { admin, listener, .. } = self;
         let router = admin.router();
+        let closes = admin.clone();
         let end = async move {
             end.await;
-            admin.close();
+            closes.close();
         };
-        axum::serve(listener, router).with_graceful_shutdown(end).await
+        let mut serving = pin!(axum::serve(listener, router).with_graceful_shutdown(end).into_future());
+        tokio::select! {
+            served = &mut serving => return served,
+            // It ends when this is closed.
+            () = admin.watch() => {}
+        }
+        serving.await
     }
 }
 

@@ -19,6 +19,26 @@ pub struct Snapshot {
     pub metrics: bool,
     /// Clients and servers, in the order in which they were given.
     pub targets: Vec<TargetView>,
+    /// What has happened to them, the newest first: the last fifty.
+    pub events: Vec<EventView>,
+}
+
+/// Something that has happened to a client or a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventView {
+    /// When: to a second, as that is how often is looked; of breakers exactly.
+    pub at_ms: u64,
+    /// To which client or server.
+    pub target: String,
+    /// `breaker`, `endpoint`, `panic`, `limit`, `budget`; `client`, `server`: its state.
+    pub kind: String,
+    /// `good`, `warn`, `bad`, or empty.
+    pub level: String,
+    /// Which breaker, endpoint or limit; empty: the client or server itself.
+    pub who: String,
+    /// What, in a few words.
+    pub what: String,
 }
 
 /// One client or server.
@@ -33,6 +53,8 @@ pub struct TargetView {
     pub state: String,
     /// More of that, for people; may be empty.
     pub about: String,
+    /// Whether so few of its endpoints are well that all of them get calls.
+    pub panics: bool,
     /// Its layers, from outside to inside.
     pub stack: Vec<StepView>,
     /// What is wrong with their order.

@@ -109,8 +109,15 @@ async fn buttons_open_and_close_breakers() {
         )
     };
     browser.wait(&state("closed")).await;
+    let newest = |says: &str| {
+        format!(
+            "return document.querySelector('[data-event=breaker] p')?.textContent === 'shop Shop.Sell {says}'"
+        )
+    };
+    assert_eq!(browser.eval(&newest("forced open by hand")).await, json!(false));
     browser.click(&button("open")).await;
     browser.wait(&state("open")).await;
+    browser.wait(&newest("forced open by hand")).await;
     rig.call("Shop.Sell").await.unwrap_err();
     browser.click(&button("automatic")).await;
     browser
@@ -122,6 +129,7 @@ async fn buttons_open_and_close_breakers() {
     rig.call("Shop.Sell").await.unwrap();
     browser.click(&button("closed")).await;
     browser.wait(&state("closed")).await;
+    browser.wait(&newest("forced closed by hand")).await;
     assert!(browser.overflow().await <= 0, "the page is wider than the window");
     assert_eq!(browser.complaints().await, Vec::<serde_json::Value>::new());
 }

@@ -25,6 +25,7 @@ pub(crate) fn router(admin: &Admin) -> Router {
         .route("/stack.json", get(stack))
         .route("/endpoints.json", get(endpoints))
         .route("/methods.json", get(methods))
+        .route("/timeline.json", get(timeline))
         .route("/explain/{trace_id}", get(explain))
         .route("/events", get(events::stream))
         .route("/breakers", post(breakers::force))
@@ -80,6 +81,10 @@ async fn endpoints(State(admin): State<Arc<Admin>>) -> Json<Value> {
 
 async fn methods(State(admin): State<Arc<Admin>>) -> Json<Value> {
     of_each(&admin, |one| json!({ "name": one.name, "side": one.side, "methods": one.methods }))
+}
+
+async fn timeline(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    Json(json!({ "events": admin.events() }))
 }
 
 fn of_each(admin: &Admin, say: impl Fn(&TargetView) -> Value) -> Json<Value> {

@@ -214,6 +214,16 @@ impl Target {
 
     /// How it looks at this moment.
     pub fn view(&self, name: &str) -> TargetView {
+        TargetView {
+            traffic: self.recorder.as_ref().map(Recorder::traffic),
+            methods: self.recorder.as_ref().map(Recorder::methods).unwrap_or_default(),
+            faults: self.recorder.iter().flat_map(|recorder| recorder.faults(FAULTS)).collect(),
+            ..self.look(name)
+        }
+    }
+
+    /// The same without its calls.
+    pub(crate) fn look(&self, name: &str) -> TargetView {
         let around = self.around.as_ref().map(|around| around()).unwrap_or_default();
         let (state, about) = self.state();
         TargetView {
@@ -221,16 +231,15 @@ impl Target {
             side: if self.client { "client" } else { "server" }.to_owned(),
             state: state.to_owned(),
             about,
+            panics: self.balance.as_ref().is_some_and(BalanceHandle::is_panicking),
             stack: step::views(&self.steps),
             warnings: order::warnings(&self.steps, self.client),
-            traffic: self.recorder.as_ref().map(Recorder::traffic),
-            methods: self.recorder.as_ref().map(Recorder::methods).unwrap_or_default(),
             endpoints: self.balance.iter().flat_map(BalanceHandle::endpoints).map(endpoint).collect(),
             breakers: self.forceable(&around).iter().map(|(id, of, one)| breaker(id, of, one)).collect(),
             pool: self.connections(&around),
             budget: self.retry.as_ref().map(budget),
             limits: self.limits(),
-            faults: self.recorder.iter().flat_map(|recorder| recorder.faults(FAULTS)).collect(),
+            ..TargetView::default()
         }
     }
 

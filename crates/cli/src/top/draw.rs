@@ -52,10 +52,25 @@ fn tone(word: &str) -> Style {
     }
 }
 
+fn level(word: &str) -> Style {
+    match word {
+        "good" => Style::new().fg(Color::Green),
+        "warn" => Style::new().fg(Color::Yellow),
+        "bad" => Style::new().fg(Color::Red),
+        _ => Style::new(),
+    }
+}
+
 pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown) {
     let targets = shown.snapshot.targets.len() as u16;
-    let rows = [Constraint::Length(1), Constraint::Length((targets + 2).min(12)), Constraint::Min(0)];
-    let [title, all, one] = Layout::vertical(rows).areas(frame.area());
+    let events = shown.snapshot.events.len() as u16;
+    let rows = [
+        Constraint::Length(1),
+        Constraint::Length((targets + 2).min(12)),
+        Constraint::Length(if events == 0 { 0 } else { (events + 2).min(6) }),
+        Constraint::Min(0),
+    ];
+    let [title, all, happened, one] = Layout::vertical(rows).areas(frame.area());
     let status = match &shown.lost {
         None => Span::styled("live", Style::new().fg(Color::Green)),
         Some(why) => Span::styled(say::plain(why), Style::new().fg(Color::Red)),
@@ -79,6 +94,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown) {
         Constraint::Length(11),
     ];
     frame.render_widget(table(&plain::TARGETS, lines.collect(), &widths, None), all);
+    let now = shown.snapshot.at_ms;
+    let lines = shown.snapshot.events.iter().map(|one| row(&plain::event(one, now)).style(level(&one.level)));
+    let widths = [Constraint::Length(7), Constraint::Length(16), Constraint::Length(26), Constraint::Min(20)];
+    frame.render_widget(table(&plain::EVENTS, lines.collect(), &widths, Some("events")), happened);
     match shown.snapshot.targets.get(shown.selected) {
         Some(target) => closely(frame, one, target),
         None => frame.render_widget(Paragraph::new("nothing is shown there: see Admin::target"), one),
@@ -178,7 +197,7 @@ fn table<'a, const N: usize>(
 mod tests {
     use super::*;
     use ratatui::{Terminal, backend::TestBackend};
-    use towpath::admin::view::{BreakerView, EndpointView, FaultView, MethodView, Point, Traffic};
+    use towpath::admin::view::{BreakerView, EndpointView, EventView, FaultView, MethodView, Point, Traffic};
 
     fn snapshot() -> Snapshot {
         let target = |name: &str| TargetView {
@@ -225,7 +244,15 @@ mod tests {
             }],
             ..TargetView::default()
         };
-        Snapshot { targets: vec![target("users"), target("orders")], ..Snapshot::default() }
+        let event = EventView {
+            at_ms: 5_000,
+            target: "users".to_owned(),
+            who: "Letters.Send".to_owned(),
+            what: "opened: 7 of 9 calls failed \u{1b}[31m".to_owned(),
+            ..EventView::default()
+        };
+        let targets = vec![target("users"), target("orders")];
+        Snapshot { at_ms: 17_300, targets, events: vec![event], ..Snapshot::default() }
     }
 
     fn screen(shown: &Shown, width: u16, height: u16) -> String {
@@ -248,6 +275,8 @@ mod tests {
             "Letters.Send",
             "56.8",
             "4321",
+            "12s",
+            "opened: 7 of 9 calls failed",
             "(all others)",
             "mcp://10.0.0.7:8080/users",
             "ejected",
@@ -281,6 +310,10 @@ mod tests {
     fn scripts_get_the_same() {
         let text = plain::text(&snapshot());
         assert!(text.starts_with("NAME    STATE"), "{text}");
+        assert!(
+            text.contains("\nevents\nAGO  OF     WHO           WHAT\n12s  users  Letters.Send  opened"),
+            "{text}"
+        );
         assert!(text.contains("\nusers: endpoints\nENDPOINT"), "{text}");
         assert!(text.contains("! orders: RetryLayer"), "{text}");
         assert!(!text.contains('\u{1b}'));

@@ -1,7 +1,9 @@
 //! A snapshot in lines and cells: for scripts, and for the terminal to draw.
 
 use crate::say::plain;
-use towpath::admin::view::{BreakerView, EndpointView, FaultView, MethodView, Snapshot, TargetView};
+use towpath::admin::view::{
+    BreakerView, EndpointView, EventView, FaultView, MethodView, Snapshot, TargetView,
+};
 
 pub(super) const TARGETS: [&str; 8] =
     ["NAME", "STATE", "CALLS/S", "SUCCESS", "P50", "P99", "BUDGET", "CONNECTIONS"];
@@ -10,6 +12,14 @@ pub(super) const ENDPOINTS: [&str; 7] =
     ["ENDPOINT", "STATUS", "WEIGHT", "IN FLIGHT", "EWMA", "FAILS", "CALLS"];
 pub(super) const BREAKERS: [&str; 5] = ["BREAKER", "OF", "STATE", "MODE", "WINDOW"];
 pub(super) const FAULTS: [&str; 5] = ["TRACE", "CODE", "METHOD", "TOOK", "WHY"];
+
+pub(super) const EVENTS: [&str; 4] = ["AGO", "OF", "WHO", "WHAT"];
+
+pub(super) fn event(one: &EventView, now_ms: u64) -> [String; 4] {
+    let who = if one.who.is_empty() { &one.kind } else { &one.who };
+    let ago = now_ms.saturating_sub(one.at_ms) / 1_000;
+    [format!("{ago}s"), plain(&one.target), plain(who), plain(&one.what)]
+}
 
 pub(super) fn target(one: &TargetView) -> [String; 8] {
     let traffic = one.traffic.as_ref();
@@ -87,6 +97,10 @@ fn time(micros: Option<u64>) -> String {
 /// All of it.
 pub(super) fn text(snapshot: &Snapshot) -> String {
     let mut text = table(&TARGETS, snapshot.targets.iter().map(target).collect());
+    let events: Vec<_> = snapshot.events.iter().map(|one| event(one, snapshot.at_ms)).collect();
+    if !events.is_empty() {
+        text += &format!("\nevents\n{}", table(&EVENTS, events));
+    }
     for one in &snapshot.targets {
         let name = plain(&one.name);
         text.extend(one.warnings.iter().map(|warning| format!("\n! {name}: {}\n", plain(warning))));
