@@ -95,8 +95,8 @@ impl TraceContext {
         if version == 0xff || !dashes || !tail_fits {
             return None;
         }
-        let trace_id = TraceId(u128::from(get(head, 3)?) << 64 | u128::from(get(head, 19)?));
-        let span_id = SpanId(get(head, 36)?);
+        let trace_id = TraceId(u128::from(get::<3>(head)?) << 64 | u128::from(get::<19>(head)?));
+        let span_id = SpanId(get::<36>(head)?);
         let flags = byte(head[53], head[54])?;
         (trace_id.0 != 0 && span_id.0 != 0).then_some(TraceContext { trace_id, span_id, flags })
     }
@@ -140,8 +140,9 @@ fn put(out: &mut [u8; TRACEPARENT_LEN], at: usize, value: u32) {
     out[at..at + 8].copy_from_slice(&hex(value));
 }
 
-fn get(head: &[u8; TRACEPARENT_LEN], at: usize) -> Option<u64> {
-    let (high, rest) = head[at..].split_first_chunk()?;
+/// Sixteen digits from here on.
+fn get<const AT: usize>(head: &[u8; TRACEPARENT_LEN]) -> Option<u64> {
+    let (high, rest) = head[AT..].split_first_chunk()?;
     let low = rest.first_chunk()?;
     Some(u64::from(unhex(*high)?) << 32 | u64::from(unhex(*low)?))
 }

@@ -1,13 +1,12 @@
 //! What a client does about failure.
 
 use super::{
-    Maybe,
+    Boxed, Maybe,
     ears::{ClientEars, Ears},
     maybe::Optional,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tower::util::MapErr;
 use tower_layer::Layer;
 use tower_service::Service;
 use towpath_breaker::{BreakerConfig, BreakerEvent, BreakerLayer, Breakers, ByMethod};
@@ -112,8 +111,6 @@ type Attempts = RetryLayer<(), DefaultClassify, FromContext, ByClone, (), Ears<R
 type Concurrency = ConcurrencyLimitLayer<FromContext, (), Ears<LimitEvent>>;
 type Rate = RateLimitLayer<(), FromContext, (), Ears<LimitEvent>>;
 
-pub(crate) type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
-
 /// A service with a client's policies around it.
 pub type Policed<S> = Optional<
     Admission,
@@ -204,8 +201,7 @@ where
     type Service = Policed<S>;
 
     fn layer(&self, inner: S) -> Policed<S> {
-        let inner = MapErr::new(inner, Into::into as fn(S::Error) -> BoxError);
-        let attempt = Maybe::around(self.rate.as_ref(), inner);
+        let attempt = Maybe::around(self.rate.as_ref(), Boxed(inner));
         let attempt = Maybe::around(self.concurrency.as_ref(), attempt);
         let call = Maybe::around(self.breaker.as_ref(), Maybe::around(self.retry.as_ref(), attempt));
         Maybe::around(self.admission.as_ref(), call)

@@ -40,12 +40,14 @@
 //! # }
 //! ```
 
+mod boxed;
 mod client;
 mod ears;
 mod maybe;
 mod server;
 
-pub(crate) use client::{Boxed, EndpointBreaker};
+pub use boxed::{Boxed, BoxedFuture};
+pub(crate) use client::EndpointBreaker;
 pub use client::{ClientHandles, ClientPolicies, ClientStack, Policed};
 pub use ears::{ClientEars, Ears, ServerEars};
 pub(crate) use maybe::Optional;

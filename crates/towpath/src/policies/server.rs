@@ -1,13 +1,12 @@
 //! What a server does about too much work, and about the same work twice.
 
 use super::{
-    Maybe,
+    Boxed, Maybe,
     ears::{Ears, ServerEars},
     maybe::Optional,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tower::util::MapErr;
 use tower_layer::Layer;
 use tower_service::Service;
 use towpath_core::{BoxError, DefaultClassify, FromContext, Request, Response};
@@ -73,7 +72,6 @@ type Admission = AdmissionLayer<FromContext, DefaultClassify, (), Ears<LimitEven
 type Rate = RateLimitLayer<(), FromContext, (), Ears<LimitEvent>>;
 type EnoughTime = EnoughTimeLayer<(), (), Ears<TooLittleLeft>>;
 type Repeats = DedupeLayer<Response, Detached, (), DefaultClassify, (), Ears<DedupeEvent>>;
-type Boxed<S> = MapErr<S, fn(<S as Service<Request>>::Error) -> BoxError>;
 
 /// A service with a server's policies around it.
 pub type Guarded<S> = Optional<Admission, Optional<Rate, Optional<EnoughTime, Optional<Repeats, Boxed<S>>>>>;
@@ -133,8 +131,8 @@ where
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        let inner = MapErr::new(inner, Into::into as fn(S::Error) -> BoxError);
-        let inner = Maybe::around(self.enough_time.as_ref(), Maybe::around(self.dedupe.as_ref(), inner));
+        let inner =
+            Maybe::around(self.enough_time.as_ref(), Maybe::around(self.dedupe.as_ref(), Boxed(inner)));
         Maybe::around(self.admission.as_ref(), Maybe::around(self.rate.as_ref(), inner))
     }
 }

@@ -15,11 +15,10 @@ use std::{
     sync::{Arc, Weak},
 };
 use tokio::{sync::Notify, time::Instant};
-use tower::util::MapErr;
 use towpath_balance::{Balance, BalanceConfig, BalanceEvent, BalanceHandle, Balancer, Pick, PowerOfTwo};
 use towpath_core::{
-    BoxError, DefaultClassify, Discover, Endpoint, Error, ErrorKind, FromContext, Live, NewService, Observe,
-    Processed, Request,
+    DefaultClassify, Discover, Endpoint, Error, ErrorKind, FromContext, Live, NewService, Observe, Processed,
+    Request,
 };
 use towpath_discover::NameHandle;
 use towpath_health::{HealthChecker, HealthEvent};
@@ -98,7 +97,7 @@ impl NewService<Endpoint> for Stacks {
         let channel = self.channels.new_service(endpoint.clone());
         let handle = breaker.as_ref().map(EndpointBreaker::handle);
         self.around.insert(EndpointHandles { endpoint, pool: channel.pool(), breaker: handle });
-        Maybe::around(breaker.as_ref(), MapErr::new(channel, BoxError::from as fn(Error) -> BoxError))
+        Maybe::around(breaker.as_ref(), Boxed(channel))
     }
 }
 
