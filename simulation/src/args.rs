@@ -9,7 +9,7 @@ use tokio::time::Instant;
 #[derive(Debug, Parser)]
 #[command(name = "simulate")]
 struct Args {
-    /// Only this scenario: eleven, fleet.
+    /// Only this scenario: eleven, sizes, fleet.
     #[arg(long)]
     scenario: Option<String>,
     /// Which course things take; the same one takes the same course again.
@@ -36,7 +36,7 @@ pub fn main() -> Result<ExitCode, Failure> {
     if let Some(name) = scenario {
         studies.retain(|study| study.scenario.name == name);
         if studies.is_empty() {
-            return Err(format!("there is no scenario {name}: there are eleven and fleet").into());
+            return Err(format!("there is no scenario {name}: there are eleven, sizes and fleet").into());
         }
     }
     for study in studies {

@@ -25,9 +25,11 @@ pub(crate) struct Chart {
     pub(crate) bands: Vec<(f64, f64, &'static str)>,
 }
 
-/// Colours that those tell apart who see few (Okabe and Ito).
-pub(crate) const COLOURS: [&str; 8] =
-    ["#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#000000", "#56b4e9", "#777777"];
+/// Colours that those tell apart who see few (Okabe and Ito, then some of Tol's).
+pub(crate) const COLOURS: [&str; 12] = [
+    "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#000000", "#56b4e9", "#777777", "#882255",
+    "#999933", "#332288", "#aa4499",
+];
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 260.0;

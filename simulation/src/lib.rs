@@ -12,6 +12,7 @@ mod run;
 mod scenario;
 mod stack;
 mod study;
+mod tower_p2c;
 mod world;
 
 pub use args::main;

@@ -38,7 +38,10 @@ pub fn picture(study: &Study, findings: &[Findings]) -> String {
         _ => {
             let time = || Axis {
                 title: "second",
-                place: |second| second / Scenario::FLEET_SECONDS as f64,
+                place: match study.scenario.name {
+                    "sizes" => |second| second / Scenario::SIZES_SECONDS as f64,
+                    _ => |second| second / Scenario::FLEET_SECONDS as f64,
+                },
                 ticks: (0..=study.scenario.seconds)
                     .step_by(10)
                     .map(|at| (at as f64, at.to_string()))

@@ -94,6 +94,34 @@ impl Scenario {
         }
     }
 
+    /// How long [`sizes`](Self::sizes) is watched.
+    pub const SIZES_SECONDS: usize = 60;
+
+    /// Servers of three sizes, with the weights that say so: of the large ones one becomes slow, and another one dies.
+    pub fn sizes(clients: usize) -> Scenario {
+        let site = |workers, weight| Site { make: Make { workers, ..SITE.make }, weight };
+        let event = |at, server, order| Event { at: s(at), to: vec![server], order };
+        Scenario {
+            name: "sizes",
+            about: "12 servers with weights of 1, 2 and 4, which have 2, 4 and 8 workers, four of each",
+            clients,
+            per_second: 1_400.0,
+            seconds: Self::SIZES_SECONDS,
+            phases: vec![
+                phase("calm", "nothing happens", 0..20),
+                phase("slow", "one of the large ones takes ten times as long", 20..35),
+                phase("gone", "another one of the large ones is dead", 40..55),
+            ],
+            servers: [[site(2, 1); 4], [site(4, 2); 4], [site(8, 4); 4]].concat(),
+            course: vec![
+                event(20, 10, Order::Slow(10.0)),
+                event(35, 10, Order::Slow(1.0)),
+                event(40, 11, Order::Stop),
+                event(55, 11, Order::Start),
+            ],
+        }
+    }
+
     /// How long [`fleet`](Self::fleet) is watched.
     pub const FLEET_SECONDS: usize = 145;
 

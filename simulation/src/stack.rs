@@ -1,7 +1,8 @@
 //! A client: the layers of production, down to the connection, which is simulated.
 
 use crate::{
-    any::Any,
+    picker::Choice,
+    tower_p2c::{TowerBalance, tower_balance},
     world::{Link, Server},
 };
 use std::{
@@ -60,11 +61,10 @@ pub(crate) struct Layers {
 }
 
 /// Puts a client together. `since` is when the simulation began.
-pub(crate) fn client(picker: Any, layers: Layers, known: Vec<Known>, since: Instant) -> Box<dyn Caller> {
+pub(crate) fn client(choice: Choice, layers: Layers, known: Vec<Known>, since: Instant) -> Box<dyn Caller> {
     let servers: HashMap<_, _> =
         known.iter().map(|known| (known.endpoint.id(), known.server.clone())).collect();
-    let endpoints = Fixed::new(known.into_iter().map(|known| known.endpoint));
-    let balancer = Balancer::new(BalanceConfig::default()).pick_by(picker).honour_context();
+    let endpoints: Vec<_> = known.into_iter().map(|known| known.endpoint).collect();
     let pool = move |endpoint: &Endpoint| -> SharedPool<Link> {
         let server = servers.get(&endpoint.id()).cloned();
         let connect = move || {
@@ -79,14 +79,30 @@ pub(crate) fn client(picker: Any, layers: Layers, known: Vec<Known>, since: Inst
     if layers.breaker {
         let breaker = BreakerLayer::new(BreakerConfig::default()).honour_context().as_gate();
         let make = move |endpoint: Endpoint| breaker.for_endpoint(&endpoint).layer(pool(&endpoint));
-        let balance = balancer.over(endpoints, make);
-        balance.start();
-        attempts(layers, balance)
+        balance(choice, layers, endpoints, make)
     } else {
-        let make = move |endpoint: Endpoint| Boxed(pool(&endpoint));
-        let balance = balancer.over(endpoints, make);
-        balance.start();
-        attempts(layers, balance)
+        balance(choice, layers, endpoints, move |endpoint: Endpoint| Boxed(pool(&endpoint)))
+    }
+}
+
+/// Puts a balancer over the stacks of the endpoints, which are the same whose balancer it is.
+fn balance<N, S>(choice: Choice, layers: Layers, endpoints: Vec<Endpoint>, make: N) -> Box<dyn Caller>
+where
+    N: Fn(Endpoint) -> S + Send + 'static,
+    S: Service<Request, Response = Response, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    match choice {
+        Choice::Picker(picker) => {
+            let balancer = Balancer::new(BalanceConfig::default()).pick_by(picker).honour_context();
+            let balance = balancer.over(Fixed::new(endpoints), make);
+            balance.start();
+            attempts(layers, balance)
+        }
+        Choice::Tower(load) => {
+            let balance: TowerBalance = tower_balance(load, endpoints.into_iter().map(make).collect());
+            attempts(layers, balance)
+        }
     }
 }
 

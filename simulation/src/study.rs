@@ -42,23 +42,60 @@ impl Findings {
 impl Study {
     /// All of them.
     pub fn all(clients: usize, servers: usize) -> Vec<Study> {
-        vec![Study::eleven(), Study::fleet(clients, servers)]
+        vec![Study::eleven(), Study::sizes(clients.min(20)), Study::fleet(clients, servers)]
     }
 
     /// In the manner of linkerd's comparison.
     pub fn eleven() -> Study {
-        let pickers = [Picker::RoundRobin, Picker::LeastLoaded, Picker::PeakEwma, Picker::Ours];
+        use Picker::{BoundedHash, LeastLoaded, Ours, PeakEwma, RoundRobin, TowerPeakEwma, TowerPending};
+        let pickers = [RoundRobin, LeastLoaded, PeakEwma, BoundedHash, TowerPeakEwma, TowerPending, Ours];
         let of = |breaker, retry| pickers.map(|picker| Line { picker, breaker, retry });
         let lines = [of(false, false), of(true, true)].concat();
         Study { scenario: Scenario::eleven(), lines, seeds: 5 }
     }
 
+    /// Who honours weights, and who needs none.
+    pub fn sizes(clients: usize) -> Study {
+        use Picker::{
+            BoundedHash, Hash, LeastRequest, Ours, RoundRobin, TowerPeakEwma, TowerPending, WeightedLot,
+            WeightedTurns,
+        };
+        let lines = [
+            RoundRobin,
+            WeightedTurns,
+            WeightedLot,
+            Hash,
+            BoundedHash,
+            TowerPeakEwma,
+            TowerPending,
+            LeastRequest,
+            Ours,
+        ];
+        let lines = lines.map(|picker| Line { picker, breaker: true, retry: false }).to_vec();
+        Study { scenario: Scenario::sizes(clients), lines, seeds: 1 }
+    }
+
     /// Everything that happens to a fleet.
     pub fn fleet(clients: usize, servers: usize) -> Study {
-        use Picker::{LeastRequest, Ours, PeakEwma, RoundRobin, Slice};
+        use Picker::{
+            BoundedHash, LeastRequest, Ours, PeakEwma, RoundRobin, Slice, TowerPeakEwma, TowerPending,
+            WeightedLot, WeightedTurns,
+        };
         let of = |retry| move |picker| Line { picker, breaker: true, retry };
-        let once = [RoundRobin, PeakEwma, LeastRequest, Ours, Slice].map(of(false));
-        let again = [RoundRobin, Ours, Slice].map(of(true));
+        let once = [
+            RoundRobin,
+            WeightedTurns,
+            WeightedLot,
+            BoundedHash,
+            PeakEwma,
+            TowerPeakEwma,
+            TowerPending,
+            LeastRequest,
+            Ours,
+            Slice,
+        ];
+        let once = once.map(of(false));
+        let again = [RoundRobin, TowerPeakEwma, Ours, Slice].map(of(true));
         Study {
             scenario: Scenario::fleet(clients, servers),
             lines: [&once[..], &again[..]].concat(),

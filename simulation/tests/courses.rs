@@ -47,6 +47,25 @@ fn one_slow_server_of_eleven_costs_next_to_nothing() {
     assert!(under_a_second(Picker::RoundRobin) < 0.98);
 }
 
+/// Whoever picks: calls are answered, those who honour weights give the large servers more, and a seed has one course.
+#[test]
+fn servers_of_three_sizes() {
+    let mut study = Study::sizes(2);
+    study.scenario.seconds = 5;
+    let findings = study.run(1).unwrap();
+    let success = |picker| {
+        let of = findings.iter().find(|findings| findings.line.picker == picker);
+        of.map(|findings| findings.ledger().total().success()).unwrap()
+    };
+    for picker in study.lines.iter().map(|line| line.picker) {
+        let least = if picker == Picker::RoundRobin { 0.5 } else { 0.98 };
+        assert!(success(picker) > least, "{picker:?}: {}", success(picker));
+    }
+    assert!(success(Picker::WeightedTurns) > success(Picker::RoundRobin));
+    study.scenario.per_second = 300.0;
+    assert_eq!(study.run(1).unwrap(), study.run(1).unwrap());
+}
+
 #[test]
 fn what_is_drawn_is_well_formed() {
     let study = small();

@@ -10,6 +10,9 @@ use crate::{
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use towpath_core::PerThread;
 
+/// Each thread begins anywhere, when it picks for the first time.
+const NOT_BEGUN: usize = usize::MAX;
+
 /// How full the endpoints are beside each other.
 pub(crate) struct Crowd {
     floor: u32,
@@ -30,7 +33,7 @@ impl Crowd {
             bounds: weights.iter().map(|weight| (bound * f64::from(*weight) / sum.max(1.0)) as f32).collect(),
             seen: weights.iter().map(|_| AtomicU32::new(0)).collect(),
             sum: AtomicI64::new(0),
-            next: PerThread::new(|| AtomicUsize::new(fastrand::u16(..).into())),
+            next: PerThread::new(|| AtomicUsize::new(NOT_BEGUN)),
         }
     }
 
@@ -40,7 +43,7 @@ impl Crowd {
         let cell = self.next.get();
         let mut index = cell.load(Relaxed);
         if index >= self.seen.len() {
-            index = 0;
+            index = if index == NOT_BEGUN { fastrand::usize(..self.seen.len().max(1)) } else { 0 };
         }
         cell.store(index + 1, Relaxed);
         self.see(view, index);

@@ -17,13 +17,15 @@ pub struct WeightedRoundRobin {
     next: PerThread<AtomicUsize>,
 }
 
+/// A thread has not picked yet.
+const NOT_BEGUN: usize = usize::MAX;
 /// So many turns of endpoints that take no calls are skipped before all are looked at.
 const SKIPPED: usize = 1024;
 
 impl WeightedRoundRobin {
-    /// Begins anywhere.
+    /// Begins anywhere, with the first pick of a thread: what is drawn by lot is not to depend on how many there could be.
     pub fn new() -> Self {
-        WeightedRoundRobin { next: PerThread::new(|| AtomicUsize::new(fastrand::u16(..).into())) }
+        WeightedRoundRobin { next: PerThread::new(|| AtomicUsize::new(NOT_BEGUN)) }
     }
 }
 
@@ -51,7 +53,7 @@ impl Pick for WeightedRoundRobin {
         let mut turn = cell.load(Relaxed);
         for _ in 0..SKIPPED.min(table.len()) {
             if turn >= table.len() {
-                turn %= table.len();
+                turn = if turn == NOT_BEGUN { fastrand::usize(..table.len()) } else { turn % table.len() };
             }
             let index = table.get(turn);
             turn += 1;
