@@ -2,6 +2,7 @@
 
 use crate::{BalanceConfig, Counts, fleet::Fleet, pick::Pick};
 use std::{fmt, sync::Arc, time::Duration};
+use tokio::time::Instant;
 use towpath_core::{Clock, Endpoint, EndpointId, EndpointStatus, Live};
 
 /// A balancer, to look at and to configure. Clones are the same. It does not keep the balancer's task alive.
@@ -35,6 +36,7 @@ trait Inspect: Send + Sync {
     fn endpoints(&self) -> Vec<EndpointView>;
     fn endpoint(&self, id: EndpointId) -> Option<Endpoint>;
     fn counts(&self) -> Counts;
+    fn unready_since(&self) -> Option<Instant>;
     fn is_settled(&self) -> bool;
     fn is_panicking(&self) -> bool;
     fn config(&self) -> &Live<BalanceConfig>;
@@ -58,6 +60,11 @@ impl BalanceHandle {
     /// How many there are, by what is known of them.
     pub fn counts(&self) -> Counts {
         self.0.counts()
+    }
+
+    /// Since when no endpoint is [ready](Counts::ready): at first, since the balancer was made. `None` while one is.
+    pub fn unready_since(&self) -> Option<Instant> {
+        self.0.unready_since()
     }
 
     /// Whether discovery has said which endpoints there are.
@@ -105,6 +112,11 @@ impl<S: Send, P: Pick> Inspect for Fleet<S, P> {
     fn counts(&self) -> Counts {
         self.tend_if_rung();
         Fleet::counts(self)
+    }
+
+    fn unready_since(&self) -> Option<Instant> {
+        self.tend_if_rung();
+        self.roster().unready()
     }
 
     fn is_settled(&self) -> bool {

@@ -7,7 +7,13 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use towpath::{
     CallError, Client, ClientPolicies, ClientState, Error, ErrorKind, Register, Router, Server,
     balance::RoundRobin,
@@ -102,6 +108,88 @@ async fn a_list_is_shared_out() {
     assert_eq!(refused.kind(), ErrorKind::Draining, "{refused}");
     // Nobody holds up its drain.
     timeout(Duration::from_secs(10), b.stop()).await.unwrap();
+}
+
+/// A way to a replica that passes nothing on from the first message on, and ends with the second.
+async fn brittle(to: &Replica) -> (String, oneshot::Sender<()>, oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mcp://{}", listener.local_addr().unwrap());
+    let to = to.address.trim_start_matches("mcp://").to_owned();
+    let ((freeze, frozen), (cut, is_cut)) = (oneshot::channel(), oneshot::channel());
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = TcpStream::connect(to).await.unwrap();
+        tokio::select! {
+            _ = copy_bidirectional(&mut near, &mut far) => {}
+            _ = frozen => {}
+        }
+        let _ = is_cut.await;
+    });
+    (url, freeze, cut)
+}
+
+async fn all_ready(client: &Client, number: u32) {
+    let ready = async {
+        while client.endpoints().unwrap().counts().ready < number {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_ping_asks_all_who_take_calls() {
+    let (a, b) = (Replica::start("a", None).await, Replica::start("b", None).await);
+    let (brittle, freeze, cut) = brittle(&b).await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = brittle.trim_start_matches("mcp://").to_owned();
+    let client = Client::connect_lazy(format!("{},{address},{gone}", a.address)).unwrap();
+    // It waits for the first; who takes no calls is not asked.
+    assert!(timeout(Duration::from_secs(10), client.ping()).await.unwrap().unwrap() > Duration::ZERO);
+    all_ready(&client, 2).await;
+    client.ping().await.unwrap();
+
+    freeze.send(()).unwrap();
+    let mut ping = tokio::spawn({
+        let client = client.clone();
+        async move { client.ping().await }
+    });
+    assert!(timeout(Duration::from_millis(200), &mut ping).await.is_err(), "the slowest counts");
+    drop(cut);
+    let failed = timeout(Duration::from_secs(10), ping).await.unwrap().unwrap().unwrap_err();
+    let said = failed.to_string();
+    assert_eq!(failed.kind(), ErrorKind::ConnectionLost, "{said}");
+    assert!(said.contains("1 of 2 endpoints did not answer") && said.contains(&brittle), "{said}");
+}
+
+#[tokio::test]
+async fn the_state_says_since_when_nobody_takes_calls() {
+    let a = Replica::start("a", None).await;
+    let made = Instant::now();
+    let twice = format!("{},{}", a.address, a.address.trim_start_matches("mcp://"));
+    let client = Client::connect_lazy(twice).unwrap();
+    let ClientState::Connecting { since, last_error: None } = client.state() else {
+        panic!("{:?}", client.state())
+    };
+    assert!(since >= made && since <= Instant::now());
+    client.ready().await.unwrap();
+    assert!(matches!(client.state(), ClientState::Connected));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let stopped = Instant::now();
+    a.stop().await;
+    let lost = async {
+        loop {
+            if let ClientState::Connecting { since, last_error: Some(_) } = client.state() {
+                break since;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let since = timeout(Duration::from_secs(10), lost).await.unwrap();
+    assert!(since >= stopped, "it was connected until then");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let ClientState::Connecting { since: later, .. } = client.state() else { panic!("{:?}", client.state()) };
+    assert_eq!(since, later, "and has not been since");
 }
 
 #[tokio::test]

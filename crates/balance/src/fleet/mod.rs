@@ -103,10 +103,11 @@ impl<S, P: Pick> Fleet<S, P> {
         let (table, tuning) = (picker.table(&[]), tuning(&config.get()));
         let (keys, endpoints, stacks) = (Box::default(), Box::default(), Box::default());
         let snapshot = Snapshot { keys, endpoints, stacks, table, tuning, settled: false };
+        let now = Clock::now();
         Fleet {
             arena: Arena::new(),
             live: Live::new(snapshot),
-            bell: Arc::new(Bell::new(Clock::now())),
+            bell: Arc::new(Bell::new(now)),
             picker,
             config,
             usual: Usual(AtomicU64::new(0), AtomicU32::new(tuning.per_tick.to_bits())),
@@ -117,7 +118,7 @@ impl<S, P: Pick> Fleet<S, P> {
             turn: Turn::new(),
             refreshing: Turn::new(),
             news: Mutex::default(),
-            roster: Mutex::new(Roster::new()),
+            roster: Mutex::new(Roster::new(now)),
         }
     }
 
@@ -243,6 +244,7 @@ impl<S, P: Pick> Fleet<S, P> {
                 roster.look(*key, &self.arena, &config, tick);
             }
             roster.decide(&self.arena, &config, tick, self.per_tick());
+            roster.seen(now);
         }
         for endpoint in &gone {
             endpoint.state().set_gone();

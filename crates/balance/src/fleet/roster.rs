@@ -26,6 +26,8 @@ pub(crate) struct Roster<S> {
     /// Those that are no more, and whose gauges are given back when their last calls are over.
     leaving: Vec<Key>,
     counts: Counts,
+    /// Since when none is ready.
+    unready: Option<Instant>,
     /// How many have a weight. If none has, all are alike.
     heavy: usize,
     panic: bool,
@@ -95,7 +97,7 @@ pub(crate) struct Order {
 const BETWEEN_PROBES: std::time::Duration = std::time::Duration::from_millis(1);
 
 impl<S> Roster<S> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Roster {
             members: Vec::new(),
             places: HashMap::new(),
@@ -104,6 +106,7 @@ impl<S> Roster<S> {
             ramping: Vec::new(),
             leaving: Vec::new(),
             counts: Counts::default(),
+            unready: Some(now),
             heavy: 0,
             panic: false,
             settled: false,
@@ -119,6 +122,16 @@ impl<S> Roster<S> {
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Since when none is ready, as the last round has seen it.
+    pub(crate) fn unready(&self) -> Option<Instant> {
+        self.unready
+    }
+
+    /// A round has seen what there is.
+    pub(crate) fn seen(&mut self, now: Instant) {
+        self.unready = (self.counts.ready == 0).then(|| self.unready.unwrap_or(now));
     }
 
     pub(crate) fn is_settled(&self) -> bool {

@@ -30,9 +30,9 @@ pub enum ClientState {
     Connected,
     /// There is none, and one is being made, or made again.
     Connecting {
-        /// When the client began to be without a connection.
+        /// When the client began to be without a connection; one of many endpoints, without an endpoint that takes calls.
         since: Instant,
-        /// How the last connect failed, or how the last connection ended.
+        /// How the last connect failed, or how the last connection ended; with many endpoints, of one of them.
         last_error: Option<Error>,
     },
     /// There is none until the next call: nobody has used it yet, or the peer has closed one that nobody

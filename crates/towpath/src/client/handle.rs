@@ -20,7 +20,7 @@ use std::{
 use tokio::time::Instant;
 use tower_service::Service;
 use towpath_balance::BalanceHandle;
-use towpath_core::{BoxError, Error, ErrorKind, Patterns, Request, Response, Shared};
+use towpath_core::{BoxError, Error, Patterns, Request, Response, Shared};
 use towpath_health::HealthChecker;
 use towpath_pool::PoolHandle;
 
@@ -133,17 +133,17 @@ impl Client {
 
     /// Asks the peer for a sign of life; resolves to the round trip's time. Zero over a service of one's own.
     ///
+    /// A client of many endpoints asks all that take calls, at the same time, and resolves to the slowest one's time; where
+    /// there is none yet, it waits for the first, up to 5 s.
+    ///
     /// # Errors
-    /// If there is no connection and the next connect fails, or if the connection is lost. There is no
-    /// limit on the waiting but the connection's keep-alive. A client of many endpoints has no one peer, and says so:
-    /// [`endpoints`](Self::endpoints) tells of each.
+    /// If there is no connection and the next connect fails, or if the connection is lost; of many endpoints, if one
+    /// does not answer, and the error names each that did not. There is no limit on the waiting for an answer but the
+    /// connection's keep-alive.
     pub async fn ping(&self) -> Result<Duration, Error> {
-        if self.cluster().is_some() {
-            let why = "there are many endpoints: see Client::endpoints, or connect to one of them";
-            return Err(Error::new(ErrorKind::NoEndpoint).because(why));
-        }
-        match self.channel() {
-            Some(channel) => channel.connection().await?.ping().await,
+        match &self.inner.route {
+            Some(Route(Kind::One(channel))) => channel.connection().await?.ping().await,
+            Some(Route(Kind::Many(cluster))) => cluster.ping().await,
             None => Ok(Duration::ZERO),
         }
     }

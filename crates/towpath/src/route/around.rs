@@ -1,12 +1,13 @@
 //! What stands around each endpoint of a client, for who looks.
 
+use crate::channel::Channel;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use towpath_breaker::BreakerHandle;
-use towpath_core::{Endpoint, EndpointId};
-use towpath_pool::PoolHandle;
+use towpath_core::{Endpoint, EndpointId, Error};
+use towpath_pool::{PoolHandle, PoolState};
 
 /// What stands around one endpoint of a client.
 #[derive(Clone, Debug)]
@@ -22,15 +23,22 @@ pub struct EndpointHandles {
 
 /// Those of all endpoints that there are. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Around(Arc<Mutex<BTreeMap<EndpointId, EndpointHandles>>>);
+pub(crate) struct Around(Arc<Mutex<BTreeMap<EndpointId, Stands>>>);
+
+#[derive(Debug)]
+struct Stands {
+    handles: EndpointHandles,
+    /// To ask its connection. It is not handed out: who holds one keeps the connections.
+    channel: Channel,
+}
 
 impl Around {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<EndpointId, EndpointHandles>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<EndpointId, Stands>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn insert(&self, handles: EndpointHandles) {
-        self.lock().insert(handles.endpoint.id(), handles);
+    pub(super) fn insert(&self, handles: EndpointHandles, channel: Channel) {
+        self.lock().insert(handles.endpoint.id(), Stands { handles, channel });
     }
 
     pub(super) fn remove(&self, endpoint: EndpointId) {
@@ -40,6 +48,21 @@ impl Around {
     }
 
     pub(crate) fn all(&self) -> Vec<EndpointHandles> {
-        self.lock().values().cloned().collect()
+        self.lock().values().map(|stands| stands.handles.clone()).collect()
+    }
+
+    /// The way to one of them.
+    pub(super) fn channel(&self, endpoint: EndpointId) -> Option<Channel> {
+        self.lock().get(&endpoint).map(|stands| stands.channel.clone())
+    }
+
+    /// How the last connect to one of them failed, or how its last connection ended: of whom has none for the shortest
+    /// time.
+    pub(super) fn last_error(&self) -> Option<Error> {
+        let errors = self.all().into_iter().filter_map(|handles| match handles.pool.state() {
+            PoolState::Connecting { since, last_error: Some(error), .. } => Some((since, error)),
+            _ => None,
+        });
+        errors.max_by_key(|(since, _)| *since).map(|(_, error)| error)
     }
 }

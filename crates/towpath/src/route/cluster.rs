@@ -5,6 +5,7 @@ use super::{
     checks::{Checks, MaybeChecked},
     closing::{Closed, Closing},
     pick::AnyPick,
+    ping,
 };
 use crate::{
     channel::{Channel, Channels, ClientState},
@@ -13,15 +14,22 @@ use crate::{
 use std::{
     fmt,
     sync::{Arc, Weak},
+    time::Duration,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 use towpath_balance::{Balance, BalanceConfig, BalanceEvent, BalanceHandle, Balancer, Pick, PowerOfTwo};
 use towpath_core::{
-    DefaultClassify, Discover, Endpoint, Error, ErrorKind, FromContext, Live, NewService, Observe, Processed,
-    Request,
+    DefaultClassify, Discover, Endpoint, EndpointStatus, Error, ErrorKind, FromContext, Live, NewService,
+    Observe, Processed, Request,
 };
 use towpath_discover::NameHandle;
 use towpath_health::{HealthChecker, HealthEvent};
+
+/// How long a ping waits for the first endpoint that is ready.
+const FIRST: Duration = Duration::from_secs(5);
 
 /// The stack of one endpoint.
 type Stack = Optional<EndpointBreaker, Boxed<Channel>>;
@@ -79,7 +87,6 @@ pub(crate) struct Cluster {
     source: Option<NameHandle>,
     closed: Closed,
     changed: Arc<Notify>,
-    made: Instant,
 }
 
 /// Makes the stack of an endpoint.
@@ -96,7 +103,8 @@ impl NewService<Endpoint> for Stacks {
         let breaker = self.breaker.as_ref().map(|breaker| breaker.for_endpoint(&endpoint));
         let channel = self.channels.new_service(endpoint.clone());
         let handle = breaker.as_ref().map(EndpointBreaker::handle);
-        self.around.insert(EndpointHandles { endpoint, pool: channel.pool(), breaker: handle });
+        let handles = EndpointHandles { endpoint, pool: channel.pool(), breaker: handle };
+        self.around.insert(handles, channel.clone());
         Maybe::around(breaker.as_ref(), Boxed(channel))
     }
 }
@@ -135,17 +143,7 @@ impl Cluster {
                 Stacks { around: around.clone(), channels, breaker },
             );
         let handle = balance.handle();
-        Cluster {
-            name: name.into(),
-            balance,
-            handle,
-            around,
-            checker,
-            source,
-            closed,
-            changed,
-            made: Instant::now(),
-        }
+        Cluster { name: name.into(), balance, handle, around, checker, source, closed, changed }
     }
 
     pub(crate) fn handle(&self) -> &BalanceHandle {
@@ -171,11 +169,27 @@ impl Cluster {
     pub(crate) fn state(&self) -> ClientState {
         if self.closed.is_closed() {
             ClientState::Closed
-        } else if self.handle.counts().ready > 0 {
-            ClientState::Connected
+        } else if let Some(since) = self.handle.unready_since() {
+            ClientState::Connecting { since, last_error: self.around.last_error() }
         } else {
-            ClientState::Connecting { since: self.made, last_error: None }
+            ClientState::Connected
         }
+    }
+
+    /// Asks the peers of all endpoints that are ready for a sign of life, at the same time.
+    pub(crate) async fn ping(&self) -> Result<Duration, Error> {
+        let since = Instant::now();
+        match timeout_at(since + FIRST, self.ready()).await {
+            Ok(ready) => ready?,
+            Err(_) => return Err(self.not_ready(since.elapsed())),
+        }
+        let views = self.handle.endpoints().into_iter();
+        let ready = views.filter(|view| view.status == EndpointStatus::Ready).map(|view| view.endpoint);
+        let ways = ready.filter_map(|endpoint| {
+            let way = self.around.channel(endpoint.id())?;
+            Some((endpoint, way))
+        });
+        ping::slowest(ways).await.map_err(|error| error.at(self.name.clone()))
     }
 
     pub(crate) fn close(&self) {
@@ -216,7 +230,7 @@ impl Cluster {
     }
 
     /// Why there is none that is ready, after waiting for one.
-    pub(crate) fn not_ready(&self, waited: std::time::Duration) -> Error {
+    pub(crate) fn not_ready(&self, waited: Duration) -> Error {
         let error = Error::new(ErrorKind::NoEndpoint).at(self.name.clone()).with_processed(Processed::No);
         let waited = waited.as_millis();
         if self.handle.is_settled() {

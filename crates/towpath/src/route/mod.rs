@@ -6,6 +6,7 @@ mod closing;
 mod cluster;
 mod goal;
 mod pick;
+mod ping;
 mod service;
 
 pub use around::EndpointHandles;
