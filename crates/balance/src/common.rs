@@ -149,5 +149,6 @@ fn pick<P: Pick>(picker: &P, table: &P::Table, base: &Base<'_>) -> Option<usize>
 impl<S, P: Pick, C, I, R> Drop for Common<S, P, C, I, R> {
     fn drop(&mut self) {
         self.fleet.bell.close();
+        self.fleet.dissolve();
     }
 }

@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use towpath_core::{Clock, Endpoint, EndpointId, EndpointStatus, Live};
 
-/// A balancer, to look at and to configure. Clones are the same. It does not keep the balancer's task alive.
+/// A balancer, to look at and to configure. Clones are the same. It keeps neither the balancer's task alive
+/// nor its stacks: when the balancer is gone there are no endpoints.
 #[derive(Clone)]
 pub struct BalanceHandle(Arc<dyn Inspect>);
 

@@ -162,6 +162,27 @@ async fn a_ping_asks_all_who_take_calls() {
     assert!(said.contains("1 of 2 endpoints did not answer") && said.contains(&brittle), "{said}");
 }
 
+/// Handles are to look, not to hold: with the last clone of the client its connections end.
+#[tokio::test]
+async fn who_looks_on_keeps_no_connection() {
+    let (a, b) = (Replica::start("a", None).await, Replica::start("b", None).await);
+    let url = format!("{},{}", a.address, b.address.trim_start_matches("mcp://"));
+    let client = Client::connect(url).await.unwrap();
+    all_ready(&client, 2).await;
+    client.ping().await.unwrap();
+    let (endpoints, around) = (client.endpoints().unwrap(), client.endpoint_handles());
+    let open = || around.iter().map(|one| one.pool.stats().open).sum::<u32>();
+    assert_eq!((around.len(), open()), (2, 2));
+    drop(client);
+    let closed = async {
+        while open() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), closed).await.unwrap();
+    assert_eq!(endpoints.counts().known, 0);
+}
+
 #[tokio::test]
 async fn the_state_says_since_when_nobody_takes_calls() {
     let a = Replica::start("a", None).await;

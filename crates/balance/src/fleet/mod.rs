@@ -390,6 +390,19 @@ impl<S, P: Pick> Fleet<S, P> {
     }
 }
 
+impl<S, P: Pick> Fleet<S, P> {
+    /// Nobody makes calls any more. Who still looks keeps no stack, and so no connection.
+    pub(crate) fn dissolve(&self) {
+        let news = std::mem::take(&mut *lock(&self.news));
+        let roster = std::mem::replace(&mut *self.roster(), Roster::new(Clock::now()));
+        let (keys, endpoints, stacks) = (Box::default(), Box::default(), Box::default());
+        let (table, tuning) = (self.picker.table(&[]), tuning(&self.config.get()));
+        self.live.set(Snapshot { keys, endpoints, stacks, table, tuning, settled: false });
+        // Dropped when nothing is locked: they are not ours.
+        drop((news, roster));
+    }
+}
+
 #[inline]
 pub(crate) fn tick(nanos: u64) -> Tick {
     (nanos >> TICK) as Tick

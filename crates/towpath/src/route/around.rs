@@ -1,6 +1,5 @@
 //! What stands around each endpoint of a client, for who looks.
 
-use crate::channel::Channel;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,22 +22,15 @@ pub struct EndpointHandles {
 
 /// Those of all endpoints that there are. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Around(Arc<Mutex<BTreeMap<EndpointId, Stands>>>);
-
-#[derive(Debug)]
-struct Stands {
-    handles: EndpointHandles,
-    /// To ask its connection. It is not handed out: who holds one keeps the connections.
-    channel: Channel,
-}
+pub(crate) struct Around(Arc<Mutex<BTreeMap<EndpointId, EndpointHandles>>>);
 
 impl Around {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<EndpointId, Stands>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<EndpointId, EndpointHandles>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn insert(&self, handles: EndpointHandles, channel: Channel) {
-        self.lock().insert(handles.endpoint.id(), Stands { handles, channel });
+    pub(super) fn insert(&self, handles: EndpointHandles) {
+        self.lock().insert(handles.endpoint.id(), handles);
     }
 
     pub(super) fn remove(&self, endpoint: EndpointId) {
@@ -48,12 +40,7 @@ impl Around {
     }
 
     pub(crate) fn all(&self) -> Vec<EndpointHandles> {
-        self.lock().values().map(|stands| stands.handles.clone()).collect()
-    }
-
-    /// The way to one of them.
-    pub(super) fn channel(&self, endpoint: EndpointId) -> Option<Channel> {
-        self.lock().get(&endpoint).map(|stands| stands.channel.clone())
+        self.lock().values().cloned().collect()
     }
 
     /// How the last connect to one of them failed, or how its last connection ended: of whom has none for the shortest

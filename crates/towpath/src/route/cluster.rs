@@ -5,7 +5,7 @@ use super::{
     checks::{Checks, MaybeChecked},
     closing::{Closed, Closing},
     pick::AnyPick,
-    ping,
+    ping::{self, Ways},
 };
 use crate::{
     channel::{Channel, Channels, ClientState},
@@ -82,6 +82,7 @@ pub(crate) struct Cluster {
     pub(crate) balance: Inner,
     handle: BalanceHandle,
     around: Around,
+    ways: Arc<Ways>,
     checker: Option<HealthChecker>,
     /// Where the endpoints are looked up, if it is a directory that does so.
     source: Option<NameHandle>,
@@ -92,6 +93,8 @@ pub(crate) struct Cluster {
 /// Makes the stack of an endpoint.
 struct Stacks {
     around: Around,
+    // Whoever looks at a balancer keeps who makes its stacks.
+    ways: Weak<Ways>,
     channels: Channels,
     breaker: Option<EndpointBreaker>,
 }
@@ -104,7 +107,10 @@ impl NewService<Endpoint> for Stacks {
         let channel = self.channels.new_service(endpoint.clone());
         let handle = breaker.as_ref().map(EndpointBreaker::handle);
         let handles = EndpointHandles { endpoint, pool: channel.pool(), breaker: handle };
-        self.around.insert(handles, channel.clone());
+        if let Some(ways) = self.ways.upgrade() {
+            ways.insert(handles.endpoint.id(), channel.clone());
+        }
+        self.around.insert(handles);
         Maybe::around(breaker.as_ref(), Boxed(channel))
     }
 }
@@ -125,11 +131,14 @@ impl Cluster {
         let checker = checks.map(|checks| checks.checker(&channels, observe_checks));
         let discover = MaybeChecked::new(discover, checker.as_ref());
         let (closed, changed) = (Closed::default(), Arc::new(Notify::new()));
-        let around = Around::default();
-        let left = around.clone();
+        let (around, ways) = (Around::default(), Arc::<Ways>::default());
+        let (left, gone) = (around.clone(), Arc::downgrade(&ways));
         let forget = move |event: &BalanceEvent| {
             if let BalanceEvent::Left(endpoint) = event {
                 left.remove(endpoint.id());
+                if let Some(ways) = gone.upgrade() {
+                    ways.remove(endpoint.id());
+                }
             }
         };
         let balance = Balancer::new(balance)
@@ -140,10 +149,10 @@ impl Cluster {
             .explain(explain(source.clone()))
             .over(
                 Closing::new(discover, closed.clone()),
-                Stacks { around: around.clone(), channels, breaker },
+                Stacks { around: around.clone(), ways: Arc::downgrade(&ways), channels, breaker },
             );
         let handle = balance.handle();
-        Cluster { name: name.into(), balance, handle, around, checker, source, closed, changed }
+        Cluster { name: name.into(), balance, handle, around, ways, checker, source, closed, changed }
     }
 
     pub(crate) fn handle(&self) -> &BalanceHandle {
@@ -186,7 +195,7 @@ impl Cluster {
         let views = self.handle.endpoints().into_iter();
         let ready = views.filter(|view| view.status == EndpointStatus::Ready).map(|view| view.endpoint);
         let ways = ready.filter_map(|endpoint| {
-            let way = self.around.channel(endpoint.id())?;
+            let way = self.ways.get(endpoint.id())?;
             Some((endpoint, way))
         });
         ping::slowest(ways).await.map_err(|error| error.at(self.name.clone()))
