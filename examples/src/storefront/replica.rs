@@ -22,8 +22,10 @@ use tokio::{
     sync::watch,
     task::{AbortHandle, JoinHandle},
 };
+use tower::util::Either;
 use towpath::{
     ServerConfig,
+    admin::Calls,
     policies::Guarded,
     transport::{Drain, ServerConnection},
 };
@@ -31,8 +33,8 @@ use towpath::{
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// What it serves: a router under conditions, behind a server's policies.
-pub(crate) type Served = Guarded<Conditioned>;
+/// What it serves: a router under conditions, behind a server's policies; recorded, where somebody looks.
+pub(crate) type Served = Either<Calls<Guarded<Conditioned>>, Guarded<Conditioned>>;
 
 /// A replica of a service.
 pub(crate) struct Replica {
@@ -44,6 +46,7 @@ pub(crate) struct Replica {
     /// gets it.
     held: Mutex<Option<TcpSocket>>,
     frozen: watch::Sender<bool>,
+    up: Arc<AtomicBool>,
 }
 
 impl Replica {
@@ -57,6 +60,7 @@ impl Replica {
             listening: Mutex::default(),
             held: Mutex::default(),
             frozen: watch::Sender::new(false),
+            up: Arc::default(),
         };
         replica.listen(listener);
         Ok(replica)
@@ -65,6 +69,11 @@ impl Replica {
     /// Where it serves, dead or alive.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it is alive, as long as it exists.
+    pub(crate) fn is_up(&self) -> Arc<AtomicBool> {
+        self.up.clone()
     }
 
     /// How many connections are open.
@@ -83,6 +92,7 @@ impl Replica {
     pub(crate) async fn die(&self) -> io::Result<()> {
         let Some(listening) = lock(&self.listening).take() else { return Ok(()) };
         listening.abort();
+        self.up.store(false, Relaxed);
         // Only then is the port free to be held. The error says that it was aborted.
         let _ = listening.await;
         for connection in self.open.lock().by_number.values() {
@@ -111,6 +121,7 @@ impl Replica {
         let frozen = self.frozen.subscribe();
         let accepting = accept(listener, self.service.clone(), self.open.clone(), frozen.clone());
         *lock(&self.listening) = Some(tokio::spawn(unless_frozen(frozen, accepting)));
+        self.up.store(true, Relaxed);
     }
 }
 
@@ -282,7 +293,7 @@ mod tests {
     async fn replica() -> Replica {
         let conditions = Arc::new(Conditions::new(1.0, 0.0, || UserFault::Busy.into(), 1));
         let service = Conditioned { router: Router::new(), conditions };
-        Replica::start(ServerPolicies::none().stack().layer(service)).await.unwrap()
+        Replica::start(Either::Right(ServerPolicies::none().stack().layer(service))).await.unwrap()
     }
 
     /// Connects, and waits until the replica knows of it.

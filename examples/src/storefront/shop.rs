@@ -17,9 +17,10 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::oneshot, task::AbortHandle};
-use tower::Layer as _;
+use tower::{Layer as _, util::Either};
 use towpath::{
     BoxError, Fault, Register, Router, Server,
+    admin::Recorder,
     discover::{Directory, Instance},
     limit::AdmissionHandle,
     registry::{Registration, Registry},
@@ -123,7 +124,7 @@ impl Shop {
             Box::new(move || Ok(inventory.clone())),
             Box::new(move || Ok(points_router.clone())),
         ];
-        let start = Start { plan, seed, policies, registry, routers };
+        let start = Start { plan, seed, policies, registry, routers, watch: watched.then(|| watch.clone()) };
         let mut places = <[Vec<Place>; Service::ALL.len()]>::default();
         for service in Service::ALL {
             places[service as usize] = start.service(service).await?;
@@ -190,6 +191,8 @@ struct Start {
     registry: Registry,
     /// By service: what one replica serves.
     routers: [Box<MakeRouter>; Service::ALL.len()],
+    /// Where servers are shown, if anybody looks.
+    watch: Option<Watch>,
 }
 
 impl Start {
@@ -209,7 +212,18 @@ impl Start {
             let router = (self.routers[service as usize])()?;
             let conditioned = Conditioned { router, conditions: conditions.clone() };
             let guard = policy::of_servers(self.policies)?;
-            let replica = Replica::start(guard.layer(conditioned)).await?;
+            // One of each service is shown, as one client of each is.
+            let watch = self.watch.as_ref().filter(|_| number == 0);
+            let recorder = watch.map(|_| Recorder::default());
+            let guarded = guard.layer(conditioned);
+            let served = match &recorder {
+                Some(recorder) => Either::Left(recorder.calls().layer(guarded)),
+                None => Either::Right(guarded),
+            };
+            let replica = Replica::start(served).await?;
+            if let (Some(watch), Some(recorder)) = (watch, recorder) {
+                watch.show_server(service.name(), recorder, &guard, replica.is_up());
+            }
             let instance = Instance::new(format!("mcp://{}", replica.address()));
             let registered = Registration::start(self.registry.client(), service.name(), instance)?;
             registered.registered().await?;

@@ -1,35 +1,62 @@
-//! The admin interface of the shop: its clients, live, while the day is played.
+//! The admin interface of the shop: its clients and servers, live, while the day is played.
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 use towpath::{
     BoxError, Client,
-    admin::{Admin, Recorder, Target},
+    admin::{Admin, Recorder, ServerState, Target},
+    policies::ServerStack,
 };
 
-/// The clients that are to be shown. Clones are the same.
+/// The clients and servers that are to be shown. Clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct Watch(Arc<Mutex<Vec<(&'static str, Target)>>>);
+pub(crate) struct Watch(Arc<Mutex<Shown>>);
+
+#[derive(Clone, Default)]
+struct Shown {
+    clients: Vec<(&'static str, Target)>,
+    servers: Vec<(String, Target)>,
+}
 
 impl Watch {
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Records the calls of one more client, if it is the first one of that name: three replicas call the same services.
     pub(crate) fn wants(&self, name: &str) -> Option<Recorder> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (!known.iter().any(|(other, _)| *other == name)).then(Recorder::default)
+        (!self.shown().clients.iter().any(|(other, _)| *other == name)).then(Recorder::default)
     }
 
     pub(crate) fn show(&self, name: &'static str, client: &Client) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, client.into()));
+        self.shown().clients.push((name, client.into()));
+    }
+
+    /// Shows a server that accepts by itself: it should get no calls while it is down.
+    pub(crate) fn show_server(
+        &self,
+        name: &str,
+        recorder: Recorder,
+        stack: &ServerStack,
+        up: Arc<AtomicBool>,
+    ) {
+        let state = move || if up.load(Relaxed) { ServerState::Serving } else { ServerState::Starting };
+        let target = Target::from(&stack.handles()).recorder(recorder).server_state(state);
+        self.shown().servers.push((format!("{name}-server"), target));
     }
 
     /// Serves it until what is returned is [ended](Served::end). Breakers can be forced: it is a shop to try things on.
     pub(crate) async fn serve(&self, address: SocketAddr) -> Result<Served, BoxError> {
-        let clients = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Shown { clients, servers } = self.shown().clone();
         let admin = Admin::new().writable(true);
         let admin = clients.into_iter().rev().fold(admin, |admin, (name, target)| admin.target(name, target));
+        let admin = servers.into_iter().fold(admin, |admin, (name, target)| admin.target(name, target));
         let serving = admin.serve(address).await?;
         let address = serving.local_addr();
         let (end, ended) = oneshot::channel::<()>();
