@@ -198,7 +198,7 @@ function breakers(target) {
     const cells = [
       [el("code", null, name), el("span.sub", null, "of " + (one.of === "method" ? "a method" : "an endpoint"))],
       [badge(one.state, "breaker"), about ? el("span.sub", null, about) : null],
-      `${number(one.failures)} of ${number(one.calls)} failed`, number(one.rejected)];
+      `${number(one.failures)} of ${number(one.calls)} failed` + (one.slow ? `, ${number(one.slow)} slow` : ""), number(one.rejected)];
     if (writable) {
       const button = (mode, text, is) => el("button", {
         type: "button", "aria-pressed": String(one.mode === is), "data-mode": mode, "data-key": `${target.name} ${one.id} ${mode}`,

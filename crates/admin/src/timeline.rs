@@ -51,7 +51,10 @@ struct Refusals {
 impl Timeline {
     /// The newest first.
     pub(crate) fn newest(&self) -> Vec<EventView> {
-        lock(&self.0).iter().rev().cloned().collect()
+        let mut newest: Vec<EventView> = lock(&self.0).iter().rev().cloned().collect();
+        // A breaker says when it changed, which was before the look that found out.
+        newest.sort_by_key(|event| std::cmp::Reverse(event.at_ms));
+        newest
     }
 
     /// Adds what has happened since the last look. Nothing has at the first one.
@@ -195,9 +198,14 @@ impl Before {
         let since = news.at_ms.saturating_sub(one.for_ms);
         match (before.open, now.open) {
             (false, true) => {
-                let why = format!("opened: {} of {} calls failed", one.failures, one.calls);
+                let slow = if one.slow > 0 { format!(" and {} were slow", one.slow) } else { String::new() };
+                let why = format!("opened: {} of {} calls failed{slow}", one.failures, one.calls);
                 // What was in the window is not told any more when calls are tried again.
-                let why = if one.state == "open" && one.calls > 0 { why } else { "opened".to_owned() };
+                let why = if one.state == "open" && one.failures + one.slow > 0 {
+                    why
+                } else {
+                    "opened".to_owned()
+                };
                 news.tell_of(since, "breaker", "bad", who, why);
             }
             (true, false) => news.tell_of(since, "breaker", "good", who, "closed"),

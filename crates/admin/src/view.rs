@@ -215,6 +215,8 @@ pub struct BreakerView {
     pub calls: u64,
     /// Those that failed.
     pub failures: u64,
+    /// Those that were slow, whether they failed or not.
+    pub slow: u64,
     /// Calls that it has turned away.
     pub rejected: u64,
     /// How often it has changed.

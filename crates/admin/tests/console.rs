@@ -1,6 +1,7 @@
 //! The console in headless Chromium. Without one on this machine nothing is tested, and that is said; the gate has one.
 //!
-//! `PICTURES=folder` has pictures of it taken: narrow and wide, light and dark.
+//! `PICTURES=folder` has pictures of it taken: narrow and wide, light and dark; with `PICTURES_OF=url`, of a console that is
+//! served there, and with `PICTURES_HEIGHT`, of the upper part of it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -179,6 +180,7 @@ async fn a_page_of_another_site_changes_nothing() {
 async fn pictures() {
     let Some(folder) = env::var_os("PICTURES").map(PathBuf::from) else { return };
     let url = env::var("PICTURES_OF").ok();
+    let part = env::var("PICTURES_HEIGHT").ok().map(|height| height.parse().unwrap());
     for (width, height) in [(1280, 900), (390, 844)] {
         for dark in [false, true] {
             let Some(browser) = start(width, height, dark).await else { return };
@@ -189,9 +191,8 @@ async fn pictures() {
                 traffic(&mut rig).await;
                 sleep(Duration::from_millis(900)).await;
             }
-            browser
-                .picture(&folder.join(format!("{width}-{}.png", if dark { "dark" } else { "light" })))
-                .await;
+            let name = format!("{width}-{}.png", if dark { "dark" } else { "light" });
+            browser.picture(&folder.join(name), width, part).await;
         }
     }
 }

@@ -347,6 +347,7 @@ fn breaker(id: &str, of: &str, breaker: &BreakerHandle) -> BreakerView {
         still_ms: status.until.map(still),
         calls: status.window.calls,
         failures: status.window.failures,
+        slow: status.window.slow,
         rejected: breaker.rejected(),
         changes: status.changes,
     }

@@ -146,11 +146,14 @@ impl Browser {
         self.eval(script).await.as_i64().unwrap()
     }
 
-    /// The whole page as a picture.
-    pub(crate) async fn picture(&self, path: &Path) {
+    /// The page as a picture: all of it, or down to a height.
+    pub(crate) async fn picture(&self, path: &Path, width: u32, height: Option<u32>) {
         use std::io::Write;
-        let told =
-            self.cdp("Page.captureScreenshot", json!({"format": "png", "captureBeyondViewport": true})).await;
+        let mut params = json!({"format": "png", "captureBeyondViewport": true});
+        if let Some(height) = height {
+            params["clip"] = json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
+        }
+        let told = self.cdp("Page.captureScreenshot", params).await;
         let data = told["data"].as_str().unwrap();
         std::fs::File::create(path).unwrap().write_all(&base64(data)).unwrap();
     }
