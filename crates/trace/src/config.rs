@@ -20,8 +20,8 @@ pub struct TraceOptions {
     pub keep_faults: bool,
     /// Calls that take as long or longer are kept, whatever their outcome. `None`: none is. Default: 1 s.
     pub keep_slow: Option<Duration>,
-    /// So many calls a second are kept at most, by each layer: a service that is down fails all calls. 0 keeps
-    /// none. Default: 100.
+    /// So many calls a second are kept at most, by each layer: a service that is down fails all calls. A call is kept
+    /// beyond that only if something below it was, as that would have no parent. 0 keeps none. Default: 100.
     pub keep_per_second: u32,
 }
 

@@ -24,6 +24,9 @@ use tokio::{
 };
 use tracing::{instrument::WithSubscriber, subscriber::NoSubscriber};
 
+/// After so long without a loss the next one is reported again.
+const CALM: Duration = Duration::from_secs(60);
+
 /// What is done for a handle of the queue.
 #[allow(clippy::large_enum_variant)] // nearly all of them are spans
 enum Order {
@@ -54,7 +57,8 @@ impl Queue {
     ) -> (Self, impl Future<Output = ()> + use<E>) {
         let (orders, receiver) = mpsc::channel(config.queue);
         let counts = Arc::<Counts>::default();
-        let sender = Sender { exporter, config, counts: counts.clone(), well: true };
+        let sender =
+            Sender { exporter, config, counts: counts.clone(), well: true, dropped: 0, last_drop: None };
         (Queue { orders, counts }, sender.run(receiver))
     }
 
@@ -86,6 +90,10 @@ struct Sender<E> {
     counts: Arc<Counts>,
     /// Whether the last batch was taken.
     well: bool,
+    /// How many spans had found no room when it was last looked.
+    dropped: u64,
+    /// When it was last seen that there were more.
+    last_drop: Option<Instant>,
 }
 
 impl<E: SpanExporter> Sender<E> {
@@ -116,6 +124,7 @@ impl<E: SpanExporter> Sender<E> {
             };
             due = None;
             self.send(std::mem::take(&mut batch)).await;
+            self.look_for_drops();
             if let Some(done) = flushed {
                 let _ = done.send(());
             }
@@ -124,6 +133,26 @@ impl<E: SpanExporter> Sender<E> {
                 return;
             }
         }
+    }
+
+    /// Says that spans found no room: here, as whoever puts one in is in the middle of a call.
+    fn look_for_drops(&mut self) {
+        let dropped = self.counts.dropped.load(Relaxed);
+        let spans = dropped - self.dropped;
+        if spans == 0 {
+            return;
+        }
+        self.dropped = dropped;
+        let now = Instant::now();
+        if self.last_drop.is_none_or(|last| now - last >= CALM) {
+            tracing::warn!(
+                spans,
+                queue = self.config.queue,
+                "spans find no room in the queue and are given up; calls go on. Sample or keep fewer, raise `queue`, or \
+                 see why the collector is slow. Reported once, until none was given up for a minute."
+            );
+        }
+        self.last_drop = Some(now);
     }
 
     /// Sends a batch; what is not taken in time is given up.

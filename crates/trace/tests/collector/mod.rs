@@ -1,5 +1,7 @@
 //! A collector in this process: takes spans by OTLP, and keeps them.
 
+#![allow(dead_code)] // not all tests use all of it
+
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
@@ -15,7 +17,10 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedRwLockWriteGuard, RwLock},
+};
 use tonic::{Response, Status, transport::server::TcpIncoming};
 use towpath_trace::otel::OtlpProtocol;
 
@@ -23,11 +28,16 @@ use towpath_trace::otel::OtlpProtocol;
 type Arrived = (HeaderMap, Vec<ResourceSpans>);
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<Arrived>>>);
+struct Kept {
+    arrived: Arc<Mutex<Vec<Arrived>>>,
+    /// Who writes holds all requests up.
+    open: Arc<RwLock<()>>,
+}
 
 impl Kept {
-    fn put(&self, headers: HeaderMap, request: ExportTraceServiceRequest) {
-        self.0.lock().unwrap().push((headers, request.resource_spans));
+    async fn put(&self, headers: HeaderMap, request: ExportTraceServiceRequest) {
+        let _open = self.open.read().await;
+        self.arrived.lock().unwrap().push((headers, request.resource_spans));
     }
 }
 
@@ -44,13 +54,13 @@ impl TraceService for Kept {
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let headers = request.metadata().clone().into_headers();
-        self.put(headers, request.into_inner());
+        self.put(headers, request.into_inner()).await;
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
 async fn take(State(kept): State<Kept>, headers: HeaderMap, body: Bytes) -> Vec<u8> {
-    kept.put(headers, ExportTraceServiceRequest::decode(body).unwrap());
+    kept.put(headers, ExportTraceServiceRequest::decode(body).unwrap()).await;
     ExportTraceServiceResponse::default().encode_to_vec()
 }
 
@@ -81,9 +91,14 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
+    /// It takes nothing and answers nobody, until what this gives is dropped.
+    pub(crate) async fn hold(&self) -> OwnedRwLockWriteGuard<()> {
+        self.kept.open.clone().write_owned().await
+    }
+
     /// What has arrived since it was last asked.
     pub(crate) fn take(&self) -> Vec<Span> {
-        let arrived = std::mem::take(&mut *self.kept.0.lock().unwrap());
+        let arrived = std::mem::take(&mut *self.kept.arrived.lock().unwrap());
         let groups = arrived.iter().flat_map(|(_, groups)| groups);
         let spans =
             groups.flat_map(|group| &group.scope_spans).flat_map(|scope| scope.spans.clone()).collect();
