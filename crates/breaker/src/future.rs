@@ -10,7 +10,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use towpath_core::{CallInfo, Classify, Clock, Error, OnReject};
+use towpath_core::{CallInfo, Class, Classify, Clock, Error, OnReject};
 
 pin_project! {
     /// A call of a [`Breaker`](crate::Breaker): its answer, or what stands for it when it was turned away.
@@ -76,11 +76,9 @@ where
                 };
                 // What is answered at the first poll took no time.
                 let (start, waited) = (*this.start, *this.polled);
-                if !waited
-                    && let Some(ticket) = &this.ticket
-                    && ticket.common.classify.is_success(outcome.as_ref())
-                    && ticket.finish_at_once()
-                {
+                let Some(ticket) = &this.ticket else { return Poll::Pending };
+                let class = ticket.common.classify.unless_success(outcome.as_ref());
+                if !waited && class.is_none() && ticket.finish_at_once() {
                     let reject = &ticket.common.reject;
                     let outcome = outcome.map_err(|error| reject.pass(error));
                     // It has ended: there is nothing to be given back.
@@ -88,16 +86,15 @@ where
                     return Poll::Ready(outcome);
                 }
                 let Some(ticket) = this.ticket.take() else { return Poll::Pending };
+                let class = class.unwrap_or(Class::SUCCESS);
                 match outcome {
                     Ok(mut response) => {
                         let end = if waited { ticket.common.info.end(&mut response) } else { start };
-                        let class = ticket.common.classify.classify(Ok(&response));
                         ticket.finish(&class, start, end);
                         Poll::Ready(Ok(response))
                     }
                     Err(error) => {
                         let end = if waited { Clock::now() } else { start };
-                        let class = ticket.common.classify.classify(Err(&error));
                         let error = ticket.common.reject.pass(error);
                         ticket.finish(&class, start, end);
                         Poll::Ready(Err(error))

@@ -387,6 +387,24 @@ async fn a_flapping_backend_is_used_while_it_is_good() {
 }
 
 /// With the default it is left alone, more and more.
+/// Who wrote a closure may have written one that takes its time, or counts.
+#[tokio::test(start_paused = true)]
+async fn what_an_outcome_means_is_asked_once() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let layer = BreakerLayer::new(config(|_| {})).classify(move |outcome: Result<&Do, &BoxError>| {
+        count.fetch_add(1, SeqCst);
+        meaning(outcome)
+    });
+    let mut service = layer.layer(service_fn(backend));
+    for what in [Good, Fail, Answer, Soft, Caller, Nothing, Slow(5), SlowFail(5)] {
+        let _ = service.call(what).await;
+        assert_eq!(asked.swap(0, SeqCst), 1, "{what:?}");
+    }
+    let window = layer.handle().status().window;
+    assert_eq!((window.calls, window.failures, window.soft), (6, 3, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_flapping_backend_that_others_stand_in_for_is_left_alone() {
     let (used, changes) = flapping(BreakerConfig::default(), ms(10), ms(5), ms(0)).await;

@@ -15,10 +15,12 @@ pub trait Classify<Res, Err: ?Sized> {
     /// What this outcome means.
     fn classify(&self, outcome: Result<&Res, &Err>) -> Class;
 
-    /// Whether it is a success, which most are: there may be a quicker way to tell than to say all that it means.
+    /// What it means, if it is no success, which most are: there may be a quicker way to tell that than to say all that
+    /// it means.
     #[inline]
-    fn is_success(&self, outcome: Result<&Res, &Err>) -> bool {
-        self.classify(outcome).is_success()
+    fn unless_success(&self, outcome: Result<&Res, &Err>) -> Option<Class> {
+        let class = self.classify(outcome);
+        if class.is_success() { None } else { Some(class) }
     }
 }
 
@@ -162,7 +164,10 @@ impl<E: AsError + ?Sized> Classify<Response<Bytes>, E> for DefaultClassify {
     }
 
     #[inline]
-    fn is_success(&self, outcome: Result<&Response, &E>) -> bool {
-        matches!(outcome, Ok(response) if !response.is_fault())
+    fn unless_success(&self, outcome: Result<&Response, &E>) -> Option<Class> {
+        match outcome {
+            Ok(response) if !response.is_fault() => None,
+            outcome => Some(self.classify(outcome)),
+        }
     }
 }
