@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | bounds | how many calls are in flight | how many calls come in a time, as a whole or by key | how many calls are in flight, which it finds out | how many calls are sent to a service that refuses them |
 //! | a call too many | is refused, waits, or is not let in (backpressure): [`WhenFull`] | is refused, or waits for its time: [`RateConfig::with_max_wait`] | waits for 20 ms, or 100 ms in a burst, the highest priority first; then it is refused | is not sent |
-//! | is told | MCP-W-103, and a hint of the config | MCP-W-104, and when exactly it conforms | MCP-W-103, and a hint of how long calls take | MCP-W-104 |
+//! | is told | MCP-W-103, and a hint of the config | MCP-W-104, and when exactly it conforms | MCP-W-103, and a hint of how long calls take | MCP-W-104, and the later a time the more are held back |
 //! | stands in a client | once per attempt: below retry | once per attempt: below retry | once per call: above retry and the breaker of the method | once per attempt: below the limits, above the balancer |
 //! | stands in a server | where a number is known | by caller | in front of authentication and the router | – |
 //! | costs | two locked instructions for a call | one | two | none |

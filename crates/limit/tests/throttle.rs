@@ -95,7 +95,11 @@ async fn what_is_held_back_says_so() {
         }
     };
     assert_eq!((error.processed(), error.is_remote()), (Processed::No, false));
-    assert_eq!(error.retry_after(), Some(ms(1_000)));
+    // One in `1 / (1 - share)` goes through: it is told to come so many seconds later.
+    let share = layer.handle().share(Instant::now());
+    let after = error.retry_after().unwrap();
+    assert!(after >= ms(1_000) && after.as_secs_f64() <= 1.0 / (1.0 - share), "{after:?} at {share}");
+    assert!(after > ms(2_000), "all calls were refused, and more than half of them are held back: {after:?}");
     assert!(error.to_string().contains("% are held back"), "{error}");
 }
 

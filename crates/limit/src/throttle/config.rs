@@ -24,6 +24,9 @@ pub struct ThrottleConfig {
     max_share: f64,
 }
 
+/// Never all: some have to find out.
+const MAX_SHARE: f64 = 0.999;
+
 /// The form in a file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -76,7 +79,7 @@ impl ThrottleConfig {
     /// # Errors
     /// If it is not from 0 to 0.999.
     pub fn with_max_share(self, max_share: f64) -> Result<Self, InvalidThrottle> {
-        if !(0.0..=0.999).contains(&max_share) {
+        if !(0.0..=MAX_SHARE).contains(&max_share) {
             return Err(InvalidThrottle::BadShare(max_share));
         }
         Ok(ThrottleConfig { max_share, ..self })
@@ -110,6 +113,13 @@ impl ThrottleConfig {
         }
         let above = calls as f64 - self.multiplier * accepted as f64;
         (above / (calls as f64 + 1.0)).clamp(0.0, self.max_share)
+    }
+
+    /// When a call is to come again that was held back with so many others. Of `n` that come again one goes through, so
+    /// they are told to come `n` times as late: then each of them gets through once a second, in the mean, however many
+    /// are held back. After a window all is different.
+    pub(super) fn retry_after(&self, share: f64) -> Duration {
+        Duration::from_secs(1).div_f64(1.0 - share.min(MAX_SHARE)).min(self.window)
     }
 }
 
@@ -164,6 +174,7 @@ impl std::error::Error for InvalidThrottle {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_range() {
@@ -181,6 +192,34 @@ mod tests {
         assert_eq!(config.share(20, 0), 20.0 / 21.0f64.max(20.0 / 0.95));
         assert!((config.share(1_000, 400) - 200.0 / 1_001.0).abs() < 1e-9);
         assert_eq!(config.share(1_000, 0), 0.95);
+    }
+
+    #[test]
+    fn the_more_are_held_back_the_later_is_one_to_come_again() {
+        let config = ThrottleConfig::try_new(2.0, Duration::from_secs(30)).unwrap();
+        let after = |share| config.retry_after(share).as_secs_f64();
+        assert_eq!([0.0, 0.5, 0.9, 0.999].map(|share| after(share).round()), [1.0, 2.0, 10.0, 30.0]);
+    }
+
+    proptest! {
+        /// Whatever the throttle has seen: from a second to the window, never sooner after more refusals, and in the
+        /// mean a call goes through once a second, where the window does not cut that short.
+        #[test]
+        fn when_to_come_again(
+            (multiplier, window, share) in (1.0f64..10.0, 1u64..3_600, 0.0f64..=MAX_SHARE),
+            (calls, accepted, more) in (0u64..10_000, 0u64..10_000, 0u64..1_000),
+        ) {
+            let window = Duration::from_secs(window);
+            let config = ThrottleConfig::try_new(multiplier, window).unwrap().with_max_share(share).unwrap();
+            let calls = calls + accepted;
+            let [now, then] = [calls, calls + more].map(|calls| config.share(calls, accepted));
+            let after = config.retry_after(now);
+            prop_assert!(after >= Duration::from_secs(1) && after <= window);
+            prop_assert!(config.retry_after(then) >= after);
+            if after < window {
+                prop_assert!((after.as_secs_f64() * (1.0 - now) - 1.0).abs() < 1e-6);
+            }
+        }
     }
 
     #[test]

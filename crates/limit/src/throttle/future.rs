@@ -12,9 +12,6 @@ use std::{
 };
 use towpath_core::{Classify, Error, ErrorKind, Loan, Observe, OnReject, Verdict};
 
-/// What a call is told that is held back: so much time, in the mean, as it takes for the share to change noticeably.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 pin_project! {
     /// A call of a [`Throttle`](super::Throttle): its answer, or what stands for it.
     #[must_use = "futures do nothing unless polled"]
@@ -29,7 +26,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F> {
         // It was not sent.
-        HeldBack { share: f64 },
+        HeldBack { share: f64, retry_after: Duration },
         // The inner service was called.
         Called { #[pin] future: F },
         // It was answered.
@@ -48,9 +45,10 @@ impl<F, C, R, O> ResponseFuture<F, C, R, O> {
         O: Observe<LimitEvent>,
     {
         loan.counter.refused();
-        let (why, waited, retry_after) = (Refusal::Throttled, Duration::ZERO, Some(RETRY_AFTER));
-        loan.observe.observe(&LimitEvent::Refused { why, waited, retry_after });
-        ResponseFuture { state: State::HeldBack { share }, loan }
+        let retry_after = loan.counter.config.get().retry_after(share);
+        let (why, waited) = (Refusal::Throttled, Duration::ZERO);
+        loan.observe.observe(&LimitEvent::Refused { why, waited, retry_after: Some(retry_after) });
+        ResponseFuture { state: State::HeldBack { share, retry_after }, loan }
     }
 }
 
@@ -79,13 +77,13 @@ where
                 Poll::Ready(outcome.map_err(|error| this.loan.reject.pass(error)))
             }
             // HeldBack -> Over
-            StateProj::HeldBack { share } => {
+            StateProj::HeldBack { share, retry_after } => {
                 let percent = *share * 100.0;
                 let error = Error::new(ErrorKind::RateLimited)
                     .because(format!(
                         "not sent: the service refuses so many calls that {percent:.0} % are held back"
                     ))
-                    .with_retry_after(Some(RETRY_AFTER));
+                    .with_retry_after(Some(*retry_after));
                 this.state.set(State::Over);
                 Poll::Ready(this.loan.reject.reject(error))
             }
