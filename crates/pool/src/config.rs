@@ -34,7 +34,7 @@ pub struct PoolOptions {
     /// How long a connect may take. Default: 5 s.
     pub connect_timeout: Duration,
     /// The waits before connects: after one that failed, and after a peer has said that it goes away. The first one after
-    /// a connection broke is immediate. Default: 2 s, doubling up to 5 s, with full jitter: of however many clients that
+    /// a connection broke is immediate. Default: 2.5 s, doubling to 5 s, with full jitter: of however many clients that
     /// come back to one server, no more than a tenth do within any 100 ms.
     pub reconnect: Backoff,
     /// A connection above `min` that nobody used for so long is closed; `None`: none is. How long it was, is known by looking
@@ -186,7 +186,8 @@ impl Default for PoolOptions {
             max_waiting: 65_536,
             acquire_timeout: seconds(10),
             connect_timeout: seconds(5),
-            reconnect: Backoff::try_new(seconds(2), seconds(5), 2.0, Jitter::Full).unwrap_or_default(),
+            reconnect: Backoff::try_new(Duration::from_millis(2_500), seconds(5), 2.0, Jitter::Full)
+                .unwrap_or_default(),
             idle_timeout: Some(seconds(60)),
             max_age: None,
             keep_alive: Some(seconds(30)),

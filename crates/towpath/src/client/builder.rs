@@ -52,7 +52,7 @@ impl Client {
 /// Settings of a [`Client`]. The defaults are fit for production:
 ///
 /// - a deadline of 10 s on every call that brings none of its own,
-/// - a reconnect that is immediate after a loss, and from then on waits up to 2 s, doubling up to 5 s, with full jitter,
+/// - a reconnect that is immediate after a loss, and from then on waits up to 2.5 s, doubling to 5 s, with full jitter,
 ///   so that many clients that have lost one server do not come back to it together,
 /// - one connection, and up to four when there are more than 1 024 calls under way, or bodies above 256 KiB,
 /// - the limits of [`ClientConfig`].
