@@ -270,10 +270,10 @@ async fn ten_thousand_are_spread_over_the_interval() {
     tokio::spawn(checker.through(Fixed::new(endpoints)).run());
     sleep(secs(20)).await;
     let begun = begun.lock().unwrap();
-    // 200 are the fair share of each; the first round and the second one overlap by their jitter.
+    // 200 are the fair share of each, give or take 14; where the first round and the second one overlap by their jitter, more.
     for tenth in 0..199 {
         let count = begun.get(&tenth).copied().unwrap_or_default();
-        let fair = if tenth < 100 { 60..360 } else { 120..280 };
+        let fair = if tenth < 100 { 60..440 } else { 120..280 };
         assert!(fair.contains(&count), "{count} in tenth {tenth}");
     }
     let all: u32 = begun.values().sum();
