@@ -108,11 +108,16 @@ impl ThrottleConfig {
     /// Which share of the calls is held back, after so many of which so many were accepted: `(calls - multiplier *
     /// accepted) / (calls + 1)`, within bounds.
     pub(super) fn share(&self, calls: u64, accepted: u64) -> f64 {
-        if calls < u64::from(self.min_calls) {
+        if self.is_too_few(calls) {
             return 0.0;
         }
         let above = calls as f64 - self.multiplier * accepted as f64;
         (above / (calls as f64 + 1.0)).clamp(0.0, self.max_share)
+    }
+
+    /// Whether so few calls say nothing yet.
+    pub(super) fn is_too_few(&self, calls: u64) -> bool {
+        calls < u64::from(self.min_calls)
     }
 
     /// When a call is to come again that was held back with so many others. Of `n` that come again one goes through, so

@@ -23,7 +23,7 @@ pub(super) struct Counter {
     /// When nanosecond 0 was.
     base: OnceLock<Instant>,
     /// Before this the share stays what it is, unless a call is refused: the end of the current part, or 0 while calls
-    /// are held back.
+    /// are held back or are too few for it.
     look_at: AtomicU64,
     /// A call was refused since the share was last worked out.
     is_stale: AtomicU32,
@@ -103,7 +103,9 @@ impl Counter {
         let (calls, accepted) = self.within(&parts);
         let share = config.share(calls, accepted);
         self.share.store((share * WHOLE) as u64, Relaxed);
-        let next = if share > 0.0 { 0 } else { (parts.current + 1) * length };
+        // While there are too few calls to hold any back, one that is accepted may be the one that is enough.
+        let stays = share == 0.0 && !config.is_too_few(calls);
+        let next = if stays { (parts.current + 1) * length } else { 0 };
         self.look_at.store(next, Release);
     }
 
