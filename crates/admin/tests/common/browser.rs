@@ -3,12 +3,16 @@
 use crate::common::post;
 use serde_json::{Value, json};
 use std::{
+    io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
 
 /// Long: only what is broken waits for so long.
 const LONG: Duration = Duration::from_secs(60);
@@ -25,21 +29,27 @@ impl Browser {
     /// `None`: there is no Chromium here. The gate installs it.
     pub(crate) async fn start(width: u32, height: u32, dark: bool) -> Option<Self> {
         let home = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let driver = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
             .env("HOME", home.path())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        // It takes a port of its own choice, so that nobody else takes it in between, and says which.
+        let said = BufReader::new(driver.stdout.take().unwrap());
+        let (told, mut port) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                let port = line.strip_prefix("ChromeDriver was started successfully on port ");
+                if let Some(Ok(port)) = port.map(|port| port.trim_end_matches('.').parse::<u16>()) {
+                    let _ = told.send(port);
+                }
+            }
+        });
+        let port = timeout(LONG, port.recv()).await.expect("chromedriver does not start");
+        let address = SocketAddr::from(([127, 0, 0, 1], port.expect("chromedriver ended")));
         let mut browser = Browser { driver, address, session: String::new(), _home: home };
-        let begin = Instant::now();
-        while tokio::net::TcpStream::connect(address).await.is_err() {
-            assert!(begin.elapsed() < LONG, "chromedriver does not listen");
-            sleep(Duration::from_millis(20)).await;
-        }
         let data = browser._home.path().join("data");
         let mut flags = vec![
             "--headless".to_owned(),
