@@ -29,7 +29,7 @@ impl<S, P: Pick, C, I, R> Ticket<S, P, C, I, R> {
     /// The call ended at that moment of the fleet's time. It is counted until this is dropped.
     #[inline]
     pub(crate) fn ended(&self, class: &Class, end: u64) {
-        if class.verdict != Verdict::Success {
+        if !matches!(class.verdict, Verdict::Success | Verdict::Answer) {
             return self.not_well(class, end);
         }
         let fleet = &*self.common.fleet;
@@ -45,12 +45,9 @@ impl<S, P: Pick, C, I, R> Ticket<S, P, C, I, R> {
         self.gauge().reported(report.in_flight, tick(now));
     }
 
-    /// It failed, or answered what is no success, or nothing is known.
+    /// It failed, or nothing is known.
     #[cold]
     fn not_well(&self, class: &Class, end: u64) {
-        if class.verdict == Verdict::Answer {
-            return self.declined(end);
-        }
         // A limit off the wire is one, too: too much for it just now. Of all else nothing is held against it: it may be that
         // it was not even asked.
         if class.verdict != Verdict::Failure && !(class.soft && class.useful) {
@@ -64,20 +61,6 @@ impl<S, P: Pick, C, I, R> Ticket<S, P, C, I, R> {
         if let Some(after) = class.retry_after {
             let after = after.min(fleet.config.get().retry_after_max);
             gauge.asked_for(crate::fleet::ticks(after), now, per_tick);
-        }
-    }
-
-    /// It is well, and said no. Who says no at once would look quick, and draw calls that others can answer: how long a no
-    /// takes counts only if it takes longer than is expected of the endpoint.
-    fn declined(&self, end: u64) {
-        let fleet = &*self.common.fleet;
-        let (now, nanos, per_tick) = (tick(end), nanos(self.start, end), fleet.per_tick());
-        let gauge = self.gauge();
-        gauge.ended(false, now, per_tick);
-        let expected = gauge.latency(fleet.usual(), now, per_tick);
-        // Nothing is known of anybody.
-        if expected > 0.0 {
-            gauge.took(nanos.max(expected), now, per_tick);
         }
     }
 

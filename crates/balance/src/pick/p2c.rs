@@ -10,9 +10,7 @@ use towpath_core::Endpoint;
 /// The load is what a call has to expect there:
 ///
 /// - the latency: a peak EWMA as Finagle has it, which believes a slow answer at once and forgets it by and by; of an
-///   endpoint that is not called, and of one that is new, it is (in the end) what is usual in the fleet. How
-///   long a no takes ([`Verdict::Answer`](towpath_core::Verdict::Answer): an application's fault, a 404) counts only if it is
-///   longer than that, or an endpoint that says no at once would draw the calls that others can answer;
+///   endpoint that is not called, and of one that is new, it is (in the end) what is usual in the fleet;
 /// - times the calls of this process that are under way there, or those that the endpoint
 ///   [reports](towpath_core::LoadReport), if these are more;
 /// - times what failures make of it: where all calls fail, as if they took 100 times as long (configured). So an

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceExt};
 use towpath_balance::{Balance, BalanceConfig, BalanceEvent, BalanceOptions, Balancer, Pick};
 use towpath_core::{
-    BoxError, CallInfo, Change, Classify, DefaultClassify, Discover, Endpoint, Error, ErrorCode, ErrorKind,
-    Fault, FromContext, LoadReport, NewService, OnReject, Request, Response, context::Field,
+    BoxError, CallInfo, Change, Classify, DefaultClassify, Discover, Endpoint, Error, ErrorKind, FromContext,
+    LoadReport, NewService, OnReject, Request, Response, context::Field,
 };
 
 pub(crate) const fn ms(millis: u64) -> Duration {
@@ -76,8 +76,6 @@ pub(crate) enum Answers {
     Well,
     /// The handler fails.
     Badly,
-    /// With a fault of the application's.
-    No,
     /// So many in a hundred badly.
     BadlyAtTimes(u8),
     /// It asks to be left alone for so many milliseconds.
@@ -221,7 +219,7 @@ impl Service<Request> for Server {
                 sleep(after).await;
             }
             let bad = match answers {
-                Answers::Well | Answers::No | Answers::Panics => None,
+                Answers::Well | Answers::Panics => None,
                 Answers::Badly => Some(ErrorKind::HandlerFailed.into()),
                 Answers::BadlyAtTimes(share) => {
                     (fastrand::u8(..100) < share).then(|| ErrorKind::HandlerFailed.into())
@@ -233,9 +231,6 @@ impl Service<Request> for Server {
             };
             if let Some(error) = bad {
                 return Err(error.into());
-            }
-            if answers == Answers::No {
-                return Ok(Fault::new(ErrorCode::from_static("USR-E-001"), "no such user").into());
             }
             let mut response = Response::new(vec![server.0.number].into());
             if let Some(report) = *server.0.report.lock().unwrap() {
