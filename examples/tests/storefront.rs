@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
-use std::fs;
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    process, thread,
+};
 use tempfile::TempDir;
 use towpath_examples::storefront::run;
 
@@ -284,6 +289,43 @@ fn policies_make_fewer_orders_fail_and_no_more_than_a_fifth_more_attempts() {
     let beyond = outcome.number("retries") + outcome.number("hedges");
     assert!(attempts - calls <= beyond, "{}", outcome.out);
     assert!(outcome.out.contains("errors from "), "{}", outcome.out);
+}
+
+/// `GET` of a path; `None` while nobody listens, and when nobody listens any more.
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    assert!(text.starts_with("HTTP/1.1 200"), "{path}: {text}");
+    Some(text)
+}
+
+#[test]
+fn the_day_can_be_looked_at_while_it_is_played() {
+    // An address of loopback's own that no other process has: whatever the port, it is free.
+    let [_, _, high, low] = process::id().to_be_bytes();
+    let address = SocketAddr::from(([127, 83, high, low], 9900));
+    let admin = address.to_string();
+    let day = thread::spawn(move || Files::new().run(&["--admin", &admin, "--repeat", "2"]));
+    let wanted = [
+        (
+            "/metrics",
+            "rpc_client_call_duration_seconds_count{target=\"order\",rpc_method=\"OrderService.Place\",outcome=\"ok\"}",
+        ),
+        ("/metrics", "rpc_server_call_duration_seconds_count{target=\"inventory\","),
+        ("/stack.json", "\"name\":\"order-server\""),
+        ("/methods.json", "\"InventoryService.Deduct\""),
+        ("/", "<title>"),
+    ];
+    for (path, words) in wanted {
+        while !get(address, path).is_some_and(|page| page.contains(words)) {
+            assert!(!day.is_finished(), "the day is over, and {path} has never had {words}");
+            thread::yield_now();
+        }
+    }
+    let outcome = day.join().unwrap();
+    assert_eq!((outcome.code, get(address, "/")), (0, None), "{}", outcome.err);
 }
 
 #[test]

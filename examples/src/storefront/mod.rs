@@ -37,6 +37,7 @@ use std::{
 use tokio::time::Instant;
 use towpath::BoxError;
 use trouble::Trouble;
+use watch::Watch;
 
 /// Runs the storefront with a command line, the program's name first. The table goes to `out`, what is wrong
 /// to `err`; a progress bar goes to the process's standard error, if that is a terminal.
@@ -146,13 +147,19 @@ async fn trade(
     plan: Plan,
     policies: Policies,
 ) -> Result<Report, BoxError> {
-    let watched = args.admin.is_some();
-    let setup =
-        Setup { watched, stock: args.stock, customers: day::customers(day), policies, plan, seed: args.seed };
+    let watch = args.admin.map(|_| Watch::new());
+    let setup = Setup {
+        watch: watch.clone(),
+        stock: args.stock,
+        customers: day::customers(day),
+        policies,
+        plan,
+        seed: args.seed,
+    };
     let shop = Arc::new(Shop::open(setup).await?);
-    let admin = match args.admin {
-        Some(address) => Some(shop.watch.serve(address).await?),
-        None => None,
+    let admin = match (&watch, args.admin) {
+        (Some(watch), Some(address)) => Some(watch.serve(address).await?),
+        _ => None,
     };
     if let Some(admin) = &admin {
         eprintln!("admin interface at http://{}/", admin.address());

@@ -217,13 +217,18 @@ impl Peer {
             .reconnect(reconnect)
             .directory(directory.clone())
             .policies(own);
-        let recorded = watch.and_then(|(name, watch)| Some((name, watch, watch.wants(name)?)));
-        let client = match recorded {
+        let client = match watch {
             None => builder.layer(count).connect_lazy(url)?,
-            Some((name, watch, recorder)) => {
-                let client = builder.admin(recorder).layer(count).connect_lazy(url)?;
-                watch.show(name, &client);
-                client
+            Some((name, watch)) => {
+                let builder = builder.metrics(watch.metrics(), name);
+                match watch.wants(name) {
+                    None => builder.layer(count).connect_lazy(url)?,
+                    Some(recorder) => {
+                        let client = builder.admin(recorder).layer(count).connect_lazy(url)?;
+                        watch.show(name, &client);
+                        client
+                    }
+                }
             }
         };
         Ok(Peer { client, counts })

@@ -22,10 +22,11 @@ use tokio::{
     sync::watch,
     task::{AbortHandle, JoinHandle},
 };
-use tower::util::Either;
+use tower::{Layer, util::Either};
 use towpath::{
     ServerConfig,
-    admin::Calls,
+    admin::CallsLayer,
+    metrics::MetricsLayer,
     policies::Guarded,
     transport::{Drain, ServerConnection},
 };
@@ -33,8 +34,11 @@ use towpath::{
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// What it serves: a router under conditions, behind a server's policies; recorded, where somebody looks.
-pub(crate) type Served = Either<Calls<Guarded<Conditioned>>, Guarded<Conditioned>>;
+/// What it serves: a router under conditions, behind a server's policies; counted and recorded, where somebody looks.
+pub(crate) type Served = Perhaps<CallsLayer, Perhaps<MetricsLayer, Guarded<Conditioned>>>;
+
+/// A service with a layer around it or without.
+type Perhaps<L, S> = Either<<L as Layer<S>>::Service, S>;
 
 /// A replica of a service.
 pub(crate) struct Replica {
@@ -287,13 +291,13 @@ mod tests {
         io::{AsyncReadExt, AsyncWriteExt},
         time::sleep,
     };
-    use tower::Layer as _;
     use towpath::{Router, ServerPolicies};
 
     async fn replica() -> Replica {
         let conditions = Arc::new(Conditions::new(1.0, 0.0, || UserFault::Busy.into(), 1));
         let service = Conditioned { router: Router::new(), conditions };
-        Replica::start(Either::Right(ServerPolicies::none().stack().layer(service))).await.unwrap()
+        let guarded = ServerPolicies::none().stack().layer(service);
+        Replica::start(Either::Right(Either::Right(guarded))).await.unwrap()
     }
 
     /// Connects, and waits until the replica knows of it.

@@ -17,12 +17,13 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::oneshot, task::AbortHandle};
-use tower::{Layer as _, util::Either};
+use tower::{Layer as _, ServiceBuilder};
 use towpath::{
     BoxError, Fault, Register, Router, Server,
     admin::Recorder,
     discover::{Directory, Instance},
     limit::AdmissionHandle,
+    metrics::MetricsLayer,
     registry::{Registration, Registry},
     sources,
 };
@@ -40,8 +41,8 @@ const OUTER: Patience =
 
 /// What the shop is opened with.
 pub(crate) struct Setup {
-    /// Whether its clients are to be looked at.
-    pub(crate) watched: bool,
+    /// Where its clients and servers are shown, if anybody looks.
+    pub(crate) watch: Option<Watch>,
     pub(crate) stock: i64,
     pub(crate) customers: BTreeSet<u64>,
     pub(crate) policies: Policies,
@@ -66,7 +67,6 @@ pub(crate) struct Shop {
     pub(crate) orders: Arc<OrderBook>,
     pub(crate) points: Arc<PointsBook>,
     pub(crate) counts: Arc<Counts>,
-    pub(crate) watch: Watch,
     /// The storefront's own connections to the order service.
     pub(crate) order_service: Peer,
     start: Start,
@@ -78,12 +78,11 @@ pub(crate) struct Shop {
 impl Shop {
     /// Starts the registry and all replicas on free loopback ports, and connects them.
     pub(crate) async fn open(setup: Setup) -> Result<Self, BoxError> {
-        let Setup { watched, stock, customers, policies, plan, seed } = setup;
+        let Setup { watch, stock, customers, policies, plan, seed } = setup;
         let stock = Arc::new(StockBook::new(stock));
         let orders = Arc::new(OrderBook::default());
         let points = Arc::new(PointsBook::default());
         let counts = Arc::new(Counts::default());
-        let watch = Watch::default();
 
         let registry = Registry::new();
         let server = Server::builder().bind("127.0.0.1:0").await?;
@@ -91,7 +90,7 @@ impl Shop {
         let serving = tokio::spawn(server.serve(registry.router()).into_future());
         let directory = Directory::builder().sources(sources()).build();
         let peer = {
-            let (counts, watch) = (counts.clone(), watched.then(|| watch.clone()));
+            let (counts, watch) = (counts.clone(), watch.clone());
             move |service: Service, patience| {
                 let url = format!("registry://{address}/{}", service.name());
                 Peer::connect(
@@ -124,7 +123,7 @@ impl Shop {
             Box::new(move || Ok(inventory.clone())),
             Box::new(move || Ok(points_router.clone())),
         ];
-        let start = Start { plan, seed, policies, registry, routers, watch: watched.then(|| watch.clone()) };
+        let start = Start { plan, seed, policies, registry, routers, watch };
         let mut places = <[Vec<Place>; Service::ALL.len()]>::default();
         for service in Service::ALL {
             places[service as usize] = start.service(service).await?;
@@ -132,7 +131,7 @@ impl Shop {
         let order_service = peer(Service::Order, OUTER)?;
         order_service.ready().await?;
         let (guests, _registry) = (Default::default(), AbortOnDrop(serving.abort_handle()));
-        Ok(Shop { places, stock, orders, points, counts, watch, order_service, start, guests, _registry })
+        Ok(Shop { places, stock, orders, points, counts, order_service, start, guests, _registry })
     }
 
     /// One more replica of a service comes, if there is none yet. It is a server as towpath makes them: registered while it
@@ -212,16 +211,16 @@ impl Start {
             let router = (self.routers[service as usize])()?;
             let conditioned = Conditioned { router, conditions: conditions.clone() };
             let guard = policy::of_servers(self.policies)?;
-            // One of each service is shown, as one client of each is.
-            let watch = self.watch.as_ref().filter(|_| number == 0);
-            let recorder = watch.map(|_| Recorder::default());
-            let guarded = guard.layer(conditioned);
-            let served = match &recorder {
-                Some(recorder) => Either::Left(recorder.calls().layer(guarded)),
-                None => Either::Right(guarded),
-            };
+            // All are counted. One of each service is shown, as one client of each is.
+            let recorder = self.watch.as_ref().filter(|_| number == 0).map(|_| Recorder::default());
+            let counted =
+                self.watch.as_ref().map(|watch| MetricsLayer::server(watch.metrics(), service.name()));
+            let served = ServiceBuilder::new()
+                .option_layer(recorder.as_ref().map(Recorder::calls))
+                .option_layer(counted)
+                .service(guard.layer(conditioned));
             let replica = Replica::start(served).await?;
-            if let (Some(watch), Some(recorder)) = (watch, recorder) {
+            if let (Some(watch), Some(recorder)) = (&self.watch, recorder) {
                 watch.show_server(service.name(), recorder, &guard, replica.is_up());
             }
             let instance = Instance::new(format!("mcp://{}", replica.address()));

@@ -11,12 +11,16 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use towpath::{
     BoxError, Client,
     admin::{Admin, Recorder, ServerState, Target},
+    metrics::{Metrics, Prometheus},
     policies::ServerStack,
 };
 
-/// The clients and servers that are to be shown. Clones are the same.
-#[derive(Clone, Default)]
-pub(crate) struct Watch(Arc<Mutex<Shown>>);
+/// The clients and servers that are to be shown, and what all of them count. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Watch {
+    shown: Arc<Mutex<Shown>>,
+    prometheus: Prometheus,
+}
 
 #[derive(Clone, Default)]
 struct Shown {
@@ -25,8 +29,17 @@ struct Shown {
 }
 
 impl Watch {
+    pub(crate) fn new() -> Self {
+        Watch { shown: Arc::default(), prometheus: Prometheus::new() }
+    }
+
+    /// Where all clients and servers count, shown or not.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.prometheus.metrics()
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the calls of one more client, if it is the first one of that name: three replicas call the same services.
@@ -54,7 +67,7 @@ impl Watch {
     /// Serves it until what is returned is [ended](Served::end). Breakers can be forced: it is a shop to try things on.
     pub(crate) async fn serve(&self, address: SocketAddr) -> Result<Served, BoxError> {
         let Shown { clients, servers } = self.shown().clone();
-        let admin = Admin::new().writable(true);
+        let admin = Admin::new().writable(true).metrics(self.prometheus.page());
         let admin = clients.into_iter().rev().fold(admin, |admin, (name, target)| admin.target(name, target));
         let admin = servers.into_iter().fold(admin, |admin, (name, target)| admin.target(name, target));
         let serving = admin.serve(address).await?;
