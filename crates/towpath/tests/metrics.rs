@@ -447,6 +447,26 @@ async fn a_timeout_in_the_stack_is_counted() {
 }
 
 #[tokio::test]
+async fn calls_that_are_made_too_late_are_counted() {
+    let prometheus = Prometheus::new();
+    let (address, calls) = serve(&prometheus, false).await;
+    let metrics = prometheus.metrics();
+    let client =
+        Client::builder().metrics(metrics, "orders").connect(format!("mcp://{address}")).await.unwrap();
+    // With the client's deadline, and with one of their own.
+    let mut late = Request::new("A.Get", Bytes::new());
+    late.context_mut().set_deadline(Some(tokio::time::Instant::now()));
+    let error = tower::ServiceExt::oneshot(client.clone(), late).await.unwrap_err();
+    assert_eq!(Error::find(&*error).unwrap().kind(), ErrorKind::DeadlineExceeded);
+    let late = client.request("A.Get").raw("").timeout(Duration::ZERO);
+    assert!(soon(late.send::<Bytes>()).await.unwrap_err().is_timeout());
+    let labels = ["target=\"orders\"", "phase=\"late\""];
+    let text = prometheus.render();
+    assert_eq!(sum(&text, "towpath_timeout_expired_total", &labels), 2.0, "{text}");
+    assert_eq!(calls.load(SeqCst), 0);
+}
+
+#[tokio::test]
 async fn waits_for_a_connection_are_counted_with_those_that_were_none() {
     let prometheus = Prometheus::new();
     let (address, _) = serve(&prometheus, false).await;

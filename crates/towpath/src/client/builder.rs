@@ -414,7 +414,7 @@ impl<L> ClientBuilder<L> {
         S::Future: Send + 'static,
     {
         let stack = self.layer.layer(service);
-        build(stack, self.settings.timeout, None, self.settings.idempotent, self.settings.sight)
+        build(stack, None, self.settings)
     }
 
     /// Makes channels for endpoints, with these settings and without layers: the bottom of each endpoint's stack, for a balancer
@@ -464,30 +464,24 @@ impl<L> ClientBuilder<L> {
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        let Settings { timeout, idempotent, whereabouts, sight, .. } = self.settings;
-        whereabouts.iter().for_each(|whereabouts| whereabouts.set(&route));
+        self.settings.whereabouts.iter().for_each(|whereabouts| whereabouts.set(&route));
         let stack = self.layer.layer(route.clone());
-        (build(stack, timeout, Some(route.clone()), idempotent, sight), route)
+        (build(stack, Some(route.clone()), self.settings), route)
     }
 }
 
-fn build<S>(
-    stack: S,
-    timeout: Option<TimeoutConfig>,
-    route: Option<Route>,
-    idempotent: Patterns,
-    mut sight: Sight,
-) -> Client
+fn build<S>(stack: S, route: Option<Route>, settings: Settings) -> Client
 where
     S: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
+    let Settings { timeout, idempotent, counting, mut sight, .. } = settings;
     sight.built(timeout, route.as_ref());
     let (stack, own_deadline) = match timeout {
         Some(config) => (
-            erase(DeadlineLayer::new(config).layer(stack.clone())),
-            erase(DeadlineLayer::inherited().layer(stack)),
+            erase(DeadlineLayer::new(config).observe(counting.deadlines()).layer(stack.clone())),
+            erase(DeadlineLayer::inherited().observe(counting.deadlines()).layer(stack)),
         ),
         None => (erase(stack.clone()), erase(stack)),
     };

@@ -4,7 +4,7 @@ use crate::{
     ClientBuilder, ServerBuilder,
     announce::Announce,
     channel::Channels,
-    policies::{ClientEars, ClientHandles, ClientStack, ServerEars, ServerHandles, ServerStack},
+    policies::{ClientEars, ClientHandles, ClientStack, Ears, ServerEars, ServerHandles, ServerStack},
     route::{ClusterSettings, Kind, Route},
     sight::Whereabouts,
 };
@@ -15,6 +15,7 @@ use towpath_discover::DirectoryBuilder;
 use towpath_health::HealthEvent;
 use towpath_metrics::{Gauges, Metrics, MetricsLayer, Observer, Watching};
 use towpath_registry::{Happened, RegistrationEvent, RegistryEvent};
+use towpath_timeout::TimedOut;
 use towpath_transport::Server as Transport;
 
 /// The layers of a client, counted as calls; and below them, as attempts.
@@ -110,6 +111,13 @@ impl ClientCounting {
             }
             None => channels,
         }
+    }
+
+    /// Who hears of calls that were made too late: no layer of the client sees them.
+    pub(crate) fn deadlines(&self) -> Ears<TimedOut> {
+        let ears = Ears::default();
+        self.on.iter().for_each(|on| ears.add(on.observer.clone()));
+        ears
     }
 
     pub(crate) fn directory(&self, builder: DirectoryBuilder) -> DirectoryBuilder {

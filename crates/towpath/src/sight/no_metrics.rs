@@ -26,6 +26,8 @@ impl ClientCounting {
         channels
     }
 
+    pub(crate) fn deadlines(&self) {}
+
     pub(crate) fn directory(&self, builder: DirectoryBuilder) -> DirectoryBuilder {
         builder
     }
