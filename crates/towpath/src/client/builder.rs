@@ -478,10 +478,11 @@ where
 {
     let Settings { timeout, idempotent, counting, mut sight, .. } = settings;
     sight.built(timeout, route.as_ref());
+    let late = counting.deadlines();
     let (stack, own_deadline) = match timeout {
         Some(config) => (
-            erase(DeadlineLayer::new(config).observe(counting.deadlines()).layer(stack.clone())),
-            erase(DeadlineLayer::inherited().observe(counting.deadlines()).layer(stack)),
+            erase(DeadlineLayer::new(config).observe(late.clone()).layer(stack.clone())),
+            erase(DeadlineLayer::inherited().observe(late).layer(stack)),
         ),
         None => (erase(stack.clone()), erase(stack)),
     };

@@ -3,10 +3,11 @@
 use crate::{
     announce::Announce,
     channel::Channels,
-    policies::{ClientStack, ServerStack},
+    policies::{ClientStack, Ears, ServerStack},
     route::{ClusterSettings, Route},
 };
 use towpath_discover::DirectoryBuilder;
+use towpath_timeout::TimedOut;
 use towpath_transport::Server as Transport;
 
 #[derive(Clone, Debug, Default)]
@@ -26,7 +27,9 @@ impl ClientCounting {
         channels
     }
 
-    pub(crate) fn deadlines(&self) {}
+    pub(crate) fn deadlines(&self) -> Ears<TimedOut> {
+        Ears::default()
+    }
 
     pub(crate) fn directory(&self, builder: DirectoryBuilder) -> DirectoryBuilder {
         builder
