@@ -324,6 +324,24 @@ fn the_day_can_be_looked_at_while_it_is_played() {
             thread::yield_now();
         }
     }
+    // Of each service, a server answers calls behind its limits, and the console shows both.
+    let servers = ["user-server", "order-server", "inventory-server", "points-server"];
+    let is_seen = |snapshot: &Value, name: &str| {
+        let target = snapshot["targets"].as_array()?.iter().find(|one| one["name"] == name)?;
+        let is = target["side"] == "server" && target["limits"][0]["limit"].as_u64()? > 0;
+        let busy = target["traffic"]["calls"].as_u64()? > 0 && !target["methods"].as_array()?.is_empty();
+        Some(is && busy && target["state"] == "serving")
+    };
+    loop {
+        let page = get(address, "/snapshot.json").unwrap_or_default();
+        let body = page.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let snapshot: Value = serde_json::from_str(body).unwrap_or_default();
+        if servers.iter().all(|name| is_seen(&snapshot, name) == Some(true)) {
+            break;
+        }
+        assert!(!day.is_finished(), "the day is over, and not all servers were seen at work: {snapshot}");
+        thread::yield_now();
+    }
     let outcome = day.join().unwrap();
     assert_eq!((outcome.code, get(address, "/")), (0, None), "{}", outcome.err);
 }
