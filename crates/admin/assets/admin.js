@@ -7,6 +7,8 @@ let writable = false;
 let last = null;
 /** Lists that are shown in full. */
 const opened = new Set();
+/** By what methods are in order. */
+let order = "rate";
 const FEW = 6;
 
 /** An element: classes after the name, then attributes, then children (texts or elements). */
@@ -168,14 +170,25 @@ function few(name, all, most) {
   return [whole ? all : all.slice(0, most), more];
 }
 
+/** The slowest first, as their 99th percentiles say; the rest, which is of many methods, stays last. */
+function slowest(a, b) {
+  return (a.name === "") - (b.name === "") || (b.p99_us ?? -1) - (a.p99_us ?? -1) || a.name.localeCompare(b.name);
+}
+
 function methods(target) {
   if (!target.methods.length) return null;
   const heads = [["Method"], ["Calls/s", 1], ["Success", 1], ["p50", 1], ["p99", 1], ["Calls", 1]];
-  const [shown, more] = few(target.name + " methods", target.methods, 8);
+  // They come with the busiest first.
+  const sorted = order === "p99" ? [...target.methods].sort(slowest) : target.methods;
+  const [shown, more] = few(target.name + " methods", sorted, 8);
   const rows = shown.map((one) => row({ "data-method": one.name }, heads, [
     one.name ? el("code", null, one.name) : "all others", rate(one.rate),
     el(one.success !== null && one.success < 0.95 ? "span.low" : "span", null, share(one.success)), time(one.p50_us), time(one.p99_us), number(one.calls)]));
-  return el("div", null, table("Methods of " + target.name, heads, rows), more);
+  const by = (name, text) => el("button", { type: "button", "aria-pressed": String(order === name), "data-order": name,
+    "data-key": `${target.name} order ${name}`, onclick: () => { order = name; show(last); } }, text);
+  const orders = target.methods.length > 1
+    ? el("p.orders", { role: "group", "aria-label": "Order of methods" }, by("rate", "Busiest first"), " ", by("p99", "Slowest first (p99)")) : null;
+  return el("div", null, orders, table("Methods of " + target.name, heads, rows), more);
 }
 
 async function force(target, breaker, mode) {

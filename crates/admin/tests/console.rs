@@ -97,6 +97,39 @@ async fn live_values_change_and_a_failed_call_is_explained() {
 }
 
 #[tokio::test]
+async fn the_slowest_methods_are_first_if_that_is_wanted() {
+    let Some(browser) = start(390, 844, false).await else { return };
+    let rig = rig();
+    // The busiest is quick, and another one is slow by so much that it is on any machine. They go on, as what is shown is of
+    // the last seconds.
+    for (method, pause) in [("Shop.Sell", 2), ("Shop.Refuse", 50), ("Shop.Linger", 0)] {
+        let mut rig = rig.clone();
+        tokio::spawn(async move {
+            loop {
+                rig.call(method).await.unwrap();
+                sleep(Duration::from_millis(pause)).await;
+            }
+        });
+    }
+    let served = serve(Admin::new().target("shop", rig.target.clone())).await;
+    browser.open(&page(&served)).await;
+    let first = "document.querySelector('[data-method]')?.dataset.method";
+    let pressed = "document.querySelector('.orders [aria-pressed=true]')?.dataset.order";
+    browser.wait(&format!("return {pressed} === 'rate'")).await;
+    browser.click("[data-order=p99]").await;
+    browser.wait(&format!("return {pressed} === 'p99' && {first} === 'Shop.Linger'")).await;
+    // The next event does not change that, nor who has the focus.
+    let shown = "document.querySelector('.target .tile')";
+    browser.eval(&format!("window.before = {shown}; return 0")).await;
+    browser.wait(&format!("return {shown} !== window.before && {first} === 'Shop.Linger'")).await;
+    assert_eq!(browser.eval("return document.activeElement.dataset.order").await, json!("p99"));
+    assert!(browser.overflow().await <= 0, "the page is wider than the window");
+    browser.click("[data-order=rate]").await;
+    browser.wait(&format!("return {pressed} === 'rate' && {first} === 'Shop.Sell'")).await;
+    assert_eq!(browser.complaints().await, Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
 async fn buttons_open_and_close_breakers() {
     let Some(browser) = start(390, 844, false).await else { return };
     let mut rig = rig();

@@ -77,6 +77,7 @@ pub(crate) async fn serve(admin: Admin) -> Served {
 }
 
 /// A client's stack around a service that answers as its method says.
+#[derive(Clone)]
 pub(crate) struct Rig {
     pub(crate) stack: BoxCloneSyncService<Request, Response, BoxError>,
     pub(crate) recorder: Recorder,
@@ -114,6 +115,10 @@ async fn answer(request: Request) -> Result<Response, Error> {
         "Shop.Lose" => {
             let source = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "connection reset by peer");
             Err(Error::new(ErrorKind::ConnectionLost).at("mcp://10.0.0.7:8080").with_source(source))
+        }
+        "Shop.Linger" => {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            Ok(Response::new(Bytes::new()))
         }
         "Shop.Wait" => std::future::pending().await,
         _ => Ok(Response::new(Bytes::new())),
