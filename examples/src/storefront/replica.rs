@@ -82,12 +82,12 @@ impl Replica {
 
     /// How many connections are open.
     pub(crate) fn open(&self) -> usize {
-        self.open.lock().by_number.len()
+        self.open.lock().by_number.values().flatten().count()
     }
 
     /// Resets the n-th of the open connections: the peer gets an RST.
     pub(crate) fn reset(&self, n: usize) {
-        if let Some(connection) = self.open.lock().by_number.values().nth(n) {
+        if let Some(connection) = self.open.lock().by_number.values().flatten().nth(n) {
             connection.reset();
         }
     }
@@ -99,7 +99,7 @@ impl Replica {
         self.up.store(false, Relaxed);
         // Only then is the port free to be held. The error says that it was aborted.
         let _ = listening.await;
-        for connection in self.open.lock().by_number.values() {
+        for connection in self.open.lock().by_number.values().flatten() {
             connection.reset();
         }
         *lock(&self.held) = Some(bind(self.address)?);
@@ -177,7 +177,8 @@ struct OpenConnections(Mutex<Numbered>);
 #[derive(Default)]
 struct Numbered {
     next: u64,
-    by_number: BTreeMap<u64, OpenConnection>,
+    /// `None`: its task is being spawned.
+    by_number: BTreeMap<u64, Option<OpenConnection>>,
 }
 
 struct OpenConnection {
@@ -202,16 +203,23 @@ impl OpenConnections {
         resets: Arc<AtomicBool>,
         connection: F,
     ) {
-        let mut numbered = self.lock();
-        let number = numbered.next;
-        numbered.next += 1;
-        // The entry stands before the task can end, since the lock is held.
+        let number = {
+            let mut numbered = self.lock();
+            let number = numbered.next;
+            numbered.next += 1;
+            numbered.by_number.insert(number, None);
+            number
+        };
         let entry = Entry { open: self.clone(), number };
+        // Not while the list is locked: a runtime that shuts down drops the task here and now, and the entry with it.
         let task = tokio::spawn(async move {
             let _entry = entry;
             connection.await
         });
-        numbered.by_number.insert(number, OpenConnection { resets, task: task.abort_handle() });
+        // Unless it has ended by now.
+        if let Some(place) = self.lock().by_number.get_mut(&number) {
+            *place = Some(OpenConnection { resets, task: task.abort_handle() });
+        }
     }
 }
 
@@ -367,6 +375,27 @@ mod tests {
             stream.read_exact(&mut pong).await.unwrap();
             assert_eq!(&pong[..3], b"MC\x01");
         }
+    }
+
+    /// A task that is spawned while its runtime shuts down is dropped by who spawns it.
+    #[test]
+    fn a_connection_that_comes_while_the_runtime_ends_is_none() {
+        let open = Arc::<OpenConnections>::default();
+        struct Late(Arc<OpenConnections>);
+        impl Drop for Late {
+            fn drop(&mut self) {
+                self.0.add(Arc::default(), async {});
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let late = Late(open.clone());
+        runtime.spawn(async move {
+            let _late = late;
+            std::future::pending::<()>().await;
+        });
+        runtime.block_on(tokio::task::yield_now());
+        drop(runtime);
+        assert!(open.lock().by_number.is_empty());
     }
 
     #[tokio::test]
