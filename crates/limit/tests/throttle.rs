@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::time::{Instant, advance};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use towpath_core::{BoxError, Error, ErrorKind, Processed, Request, Response};
+use towpath_core::{BoxError, Error, ErrorKind, Priority, Processed, Request, Response};
 use towpath_limit::{Refusal, ThrottleConfig, ThrottleLayer};
 
 /// A service that refuses when it is told to, and counts.
@@ -128,4 +128,46 @@ async fn another_window_begins_empty() {
     assert!(handle.share(Instant::now()) > 0.9);
     handle.config().set(ThrottleConfig::try_new(2.0, Duration::from_secs(10)).unwrap());
     assert_eq!((handle.share(Instant::now()), handle.calls()), (0.0, 0));
+}
+
+/// A service that lets in 100 calls a second, those of the highest priority first.
+#[tokio::test(start_paused = true)]
+async fn what_the_service_accepts_is_not_held_back_for_what_it_sheds() {
+    fastrand::seed(3);
+    let sent = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+    let layer = ThrottleLayer::new(ThrottleConfig::default()).honour_context();
+    let (handle, counted) = (layer.handle(), sent.clone());
+    let service = layer.layer(service_fn(move |request: Request| {
+        let is_high = request.context().priority() == Priority::HIGHEST;
+        counted[usize::from(is_high)].fetch_add(1, SeqCst);
+        // All of the 100 are of the high ones.
+        async move {
+            match is_high {
+                true => Ok(Response::default()),
+                false => Err::<_, BoxError>(Error::new(ErrorKind::Overloaded).with_remote(true).into()),
+            }
+        }
+    }));
+    let call = |priority| {
+        let mut request = call();
+        request.context_mut().set_priority(priority);
+        service.clone().oneshot(request)
+    };
+    for _ in 0..3_000 {
+        advance(ms(10)).await;
+        assert!(call(Priority::HIGHEST).await.is_ok(), "it was held back");
+        // Three times as many that are all refused.
+        for _ in 0..3 {
+            assert!(call(Priority::default()).await.is_err());
+        }
+    }
+    let now = Instant::now();
+    assert_eq!(handle.share_of(Priority::HIGHEST, now), 0.0);
+    assert!(handle.share_of(Priority::default(), now) > 0.94);
+    let all = handle.share(now);
+    assert!((0.70..0.73).contains(&all), "three of four, 19 of 20 times: {all}");
+    assert_eq!((handle.calls(), handle.accepted()), (12_000, 3_000));
+    let [low, high] = sent.map(|sent| sent.load(SeqCst));
+    assert_eq!(high, 3_000);
+    assert!(low < 9_000 / 12, "{low} of 9 000 were sent");
 }

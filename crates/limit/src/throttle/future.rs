@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use towpath_core::{Classify, Error, ErrorKind, Loan, Observe, OnReject, Verdict};
+use towpath_core::{Classify, Error, ErrorKind, Loan, Observe, OnReject, Priority, Verdict};
 
 pin_project! {
     /// A call of a [`Throttle`](super::Throttle): its answer, or what stands for it.
@@ -18,6 +18,7 @@ pin_project! {
     pub struct ResponseFuture<F, C, R, O> {
         #[pin]
         state: State<F>,
+        level: u8,
         loan: Loan<Core<C, R, O>>,
     }
 }
@@ -36,19 +37,19 @@ pin_project! {
 
 impl<F, C, R, O> ResponseFuture<F, C, R, O> {
     #[inline]
-    pub(super) fn called(future: F, loan: Loan<Core<C, R, O>>) -> Self {
-        ResponseFuture { state: State::Called { future }, loan }
+    pub(super) fn called(future: F, priority: Priority, loan: Loan<Core<C, R, O>>) -> Self {
+        ResponseFuture { state: State::Called { future }, level: priority.level(), loan }
     }
 
-    pub(super) fn held_back(share: f64, loan: Loan<Core<C, R, O>>) -> Self
+    pub(super) fn held_back(share: f64, priority: Priority, loan: Loan<Core<C, R, O>>) -> Self
     where
         O: Observe<LimitEvent>,
     {
-        loan.counter.refused();
-        let retry_after = loan.counter.config.get().retry_after(share);
+        loan.lanes.of(priority).refused();
+        let retry_after = loan.lanes.config.get().retry_after(share);
         let (why, waited) = (Refusal::Throttled, Duration::ZERO);
         loan.observe.observe(&LimitEvent::Refused { why, waited, retry_after: Some(retry_after) });
-        ResponseFuture { state: State::HeldBack { share, retry_after }, loan }
+        ResponseFuture { state: State::HeldBack { share, retry_after }, level: priority.level(), loan }
     }
 }
 
@@ -69,9 +70,10 @@ where
                 let outcome = ready!(future.poll(cx));
                 this.state.set(State::Over);
                 let class = this.loan.classify.classify(outcome.as_ref());
+                let lane = this.loan.lanes.lane(*this.level);
                 match class.verdict {
-                    _ if class.soft => this.loan.counter.refused(),
-                    Verdict::Success | Verdict::Answer | Verdict::Caller => this.loan.counter.accepted(),
+                    _ if class.soft => lane.refused(),
+                    Verdict::Success | Verdict::Answer | Verdict::Caller => lane.accepted(),
                     Verdict::Failure | Verdict::Nothing => {}
                 }
                 Poll::Ready(outcome.map_err(|error| this.loan.reject.pass(error)))

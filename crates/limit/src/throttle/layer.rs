@@ -1,6 +1,6 @@
 //! What is put into a stack.
 
-use super::{Throttle, ThrottleConfig, ThrottleHandle, counter::Counter, state::State};
+use super::{Throttle, ThrottleConfig, ThrottleHandle, lanes::Lanes, state::State};
 use std::{fmt, sync::Arc};
 use tower_layer::Layer;
 use towpath_core::{DefaultClassify, FromContext, Live, Shared};
@@ -13,7 +13,7 @@ use towpath_core::{DefaultClassify, FromContext, Live, Shared};
 /// [`Throttle`] for what the service promises.
 #[derive(Clone)]
 pub struct ThrottleLayer<I = (), C = DefaultClassify, R = (), O = ()> {
-    counter: Arc<Counter>,
+    lanes: Arc<Lanes>,
     info: I,
     classify: C,
     reject: R,
@@ -23,46 +23,46 @@ pub struct ThrottleLayer<I = (), C = DefaultClassify, R = (), O = ()> {
 impl ThrottleLayer {
     /// A throttle as the config says: a [`ThrottleConfig`], or a [`Live`] one that is replaced elsewhere.
     pub fn new(config: impl Into<Live<ThrottleConfig>>) -> Self {
-        let (counter, classify) = (Arc::new(Counter::new(config.into())), DefaultClassify::new());
-        ThrottleLayer { counter, info: (), classify, reject: (), observe: () }
+        let (lanes, classify) = (Arc::new(Lanes::new(config.into())), DefaultClassify::new());
+        ThrottleLayer { lanes, info: (), classify, reject: (), observe: () }
     }
 }
 
 impl<I, C, R, O> ThrottleLayer<I, C, R, O> {
-    /// Takes the reading of the clock from the request's context. The request must be one that [has a
+    /// Takes priority and the reading of the clock from the request's context. The request must be one that [has a
     /// context](towpath_core::HasContext).
     pub fn honour_context(self) -> ThrottleLayer<FromContext, C, R, O> {
         self.info(FromContext)
     }
 
-    /// Asks `info` for the time of a call: see [`CallInfo`](towpath_core::CallInfo).
+    /// Asks `info` for the time and the context of a call, in which its priority is: see [`CallInfo`](towpath_core::CallInfo).
     pub fn info<I2>(self, info: I2) -> ThrottleLayer<I2, C, R, O> {
-        let Self { counter, classify, reject, observe, .. } = self;
-        ThrottleLayer { counter, info, classify, reject, observe }
+        let Self { lanes, classify, reject, observe, .. } = self;
+        ThrottleLayer { lanes, info, classify, reject, observe }
     }
 
     /// Asks `classify` whether a call was refused (`soft`), accepted (a success, an answer, or the caller's own fault),
     /// or neither. See [`Classify`](towpath_core::Classify).
     pub fn classify<C2>(self, classify: C2) -> ThrottleLayer<I, C2, R, O> {
-        let Self { counter, info, reject, observe, .. } = self;
-        ThrottleLayer { counter, info, classify, reject, observe }
+        let Self { lanes, info, reject, observe, .. } = self;
+        ThrottleLayer { lanes, info, classify, reject, observe }
     }
 
     /// Answers in place of failing: see [`OnReject`](towpath_core::OnReject).
     pub fn on_reject<R2>(self, reject: R2) -> ThrottleLayer<I, C, R2, O> {
-        let Self { counter, info, classify, observe, .. } = self;
-        ThrottleLayer { counter, info, classify, reject, observe }
+        let Self { lanes, info, classify, observe, .. } = self;
+        ThrottleLayer { lanes, info, classify, reject, observe }
     }
 
     /// Tells `observe` about each call that is held back: a [`LimitEvent`](crate::LimitEvent).
     pub fn observe<O2>(self, observe: O2) -> ThrottleLayer<I, C, R, O2> {
-        let Self { counter, info, classify, reject, .. } = self;
-        ThrottleLayer { counter, info, classify, reject, observe }
+        let Self { lanes, info, classify, reject, .. } = self;
+        ThrottleLayer { lanes, info, classify, reject, observe }
     }
 
     /// The throttle, seen from outside.
     pub fn handle(&self) -> ThrottleHandle {
-        ThrottleHandle(self.counter.clone())
+        ThrottleHandle(self.lanes.clone())
     }
 }
 
@@ -76,8 +76,8 @@ where
     type Service = Throttle<S, I, C, R, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { counter, info, classify, reject, observe } = self.clone();
-        Throttle { inner, info, shared: Shared::new(State { counter, classify, reject, observe }) }
+        let Self { lanes, info, classify, reject, observe } = self.clone();
+        Throttle { inner, info, shared: Shared::new(State { lanes, classify, reject, observe }) }
     }
 }
 

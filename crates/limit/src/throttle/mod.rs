@@ -3,6 +3,7 @@
 mod config;
 mod counter;
 mod future;
+mod lanes;
 mod layer;
 mod service;
 mod state;

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 use tower_service::Service;
-use towpath_core::{CallInfo, Classify, Observe, OnReject, Shared};
+use towpath_core::{CallInfo, Classify, Observe, OnReject, Priority, Shared};
 
 /// A client that holds calls back when the service refuses many; [`ThrottleLayer`](super::ThrottleLayer) makes it.
 ///
@@ -16,7 +16,8 @@ use towpath_core::{CallInfo, Classify, Observe, OnReject, Shared};
 /// three windows after it recovered; a shorter window finds out sooner, and forgets sooner.
 ///
 /// It is ready when the inner service is. Whether a call is held back is a matter of chance: as many are as there were
-/// too many of late. Calls that end in another way than accepted or refused (a lost connection, an answer that nobody
+/// too many of late, of the same priority: calls of each are counted by themselves, as that chapter has it for criticality,
+/// since a service that sheds by priority accepts those of the highest while it refuses the others. Calls that end in another way than accepted or refused (a lost connection, an answer that nobody
 /// waited for) do not count.
 ///
 /// Response and error: those of the inner service, the error boxed unless an [`OnReject`] says otherwise.
@@ -59,13 +60,15 @@ where
 
     #[inline(never)]
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let share = self.shared.counter.share(self.info.start(&mut request));
+        let priority = self.info.context(&request).map_or(Priority::default(), |context| context.priority());
+        let lane = self.shared.lanes.of(priority);
+        let share = lane.share(self.info.start(&mut request));
         if share > 0.0 && fastrand::f64() < share {
             // The inner service was readied for this call, and will not be called: what it reserved goes back.
             self.inner = self.inner.clone();
-            return ResponseFuture::held_back(share, self.shared.lend());
+            return ResponseFuture::held_back(share, priority, self.shared.lend());
         }
-        ResponseFuture::called(self.inner.call(request), self.shared.lend())
+        ResponseFuture::called(self.inner.call(request), priority, self.shared.lend())
     }
 }
 

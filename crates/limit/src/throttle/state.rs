@@ -1,13 +1,13 @@
 //! What all services of a layer share, and what it looks like from outside.
 
-use super::{ThrottleConfig, counter::Counter};
+use super::{ThrottleConfig, lanes::Lanes};
 use std::{fmt, sync::Arc};
 use tokio::time::Instant;
-use towpath_core::Live;
+use towpath_core::{Live, Priority};
 
 /// A throttle, with what its layer was told to ask, to answer and to report.
 pub(super) struct State<C, R, O> {
-    pub(super) counter: Arc<Counter>,
+    pub(super) lanes: Arc<Lanes>,
     pub(super) classify: C,
     pub(super) reject: R,
     pub(super) observe: O,
@@ -15,12 +15,17 @@ pub(super) struct State<C, R, O> {
 
 /// A throttle, seen from outside: [`ThrottleLayer::handle`](super::ThrottleLayer::handle).
 #[derive(Clone)]
-pub struct ThrottleHandle(pub(super) Arc<Counter>);
+pub struct ThrottleHandle(pub(super) Arc<Lanes>);
 
 impl ThrottleHandle {
-    /// Which share of the calls is held back at `now`.
+    /// Which share of the calls is held back at `now`, of all priorities together.
     pub fn share(&self, now: Instant) -> f64 {
         self.0.share(now)
+    }
+
+    /// Which share of the calls of one priority is held back at `now`.
+    pub fn share_of(&self, priority: Priority, now: Instant) -> f64 {
+        self.0.of(priority).share(now)
     }
 
     /// How many calls there were within the window, those that were held back among them.
