@@ -1,7 +1,7 @@
 //! What is shown to whom.
 
 use crate::{
-    Force, ServerState, Target, http,
+    Force, Recorder, ServerState, Target, http,
     text::now_ms,
     timeline::{Seen, Timeline},
     view::{EventView, Explanation, Snapshot},
@@ -143,7 +143,9 @@ impl Admin {
 
     /// Looks once a second at what happens (breakers opened, endpoints ejected, limits that refuse), until this is
     /// [closed](Self::close), so that the time line knows of it when somebody comes. [`Serving::until`](crate::Serving::until) does it;
-    /// where an app of yours serves the router, spawn it. Without it, only what happens while somebody looks is known.
+    /// where an app of yours serves the router, spawn it. Without it, only what happens while somebody looks is known, and what a
+    /// [`Recorder`] has heard of: the last 256 times that a breaker opened or closed, an endpoint was ejected or returned, or
+    /// panic began or ended.
     pub async fn watch(&self) {
         let mut closed = self.closed();
         let mut ticks = interval(LOOK);
@@ -159,7 +161,8 @@ impl Admin {
     fn look(&self) {
         let (now, at_ms) = (Clock::now(), now_ms());
         for (name, target, seen) in &self.targets {
-            self.timeline.look(seen, now, at_ms, || target.look(name));
+            self.timeline
+                .look(seen, now, at_ms, target.recorded().map(Recorder::heard), || target.look(name));
         }
     }
 

@@ -1,9 +1,14 @@
 //! What has happened to clients and servers, told from two looks at them.
 //!
 //! Somebody has to look: the console does while it is open, and `Serving::until` does each second. What happens and is over
-//! between two looks is not seen, but for breakers, which count their changes.
+//! between two looks is known of breakers, ejections and panic, where a recorder hears of them; of all else it is not seen.
 
-use crate::view::{BreakerView, EndpointView, EventView, LimitView, TargetView};
+mod hear;
+
+use crate::{
+    record::Heard,
+    view::{BreakerView, EndpointView, EventView, LimitView, TargetView},
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -26,7 +31,10 @@ pub(crate) struct Timeline(Arc<Mutex<VecDeque<EventView>>>);
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Option<Before>>>);
 
+#[derive(Clone)]
 struct Before {
+    /// How much was read of what was heard.
+    read: u64,
     state: String,
     panics: bool,
     endpoints: BTreeMap<u64, (String, String)>,
@@ -34,7 +42,9 @@ struct Before {
     refusals: BTreeMap<String, Refusals>,
 }
 
+#[derive(Clone)]
 struct Breaker {
+    name: String,
     open: bool,
     changes: u64,
     mode: String,
@@ -58,15 +68,33 @@ impl Timeline {
     }
 
     /// Adds what has happened since the last look. Nothing has at the first one.
-    pub(crate) fn look(&self, seen: &Seen, now: Instant, at_ms: u64, look: impl FnOnce() -> TargetView) {
+    pub(crate) fn look(
+        &self,
+        seen: &Seen,
+        now: Instant,
+        at_ms: u64,
+        heard: Option<&Heard>,
+        look: impl FnOnce() -> TargetView,
+    ) {
         // From the look on: who looks at the same time is to see what comes after it.
         let mut before = lock(&seen.0);
+        let read = before.as_ref().map_or(0, |before| before.read);
+        // First what was heard: what is seen is never older than that.
+        let (heard, read) = heard.map(|heard| heard.since(read)).unwrap_or_default();
         let target = look();
         let mut news = News { target: &target.name, at_ms, events: Vec::new() };
-        let after = match &*before {
-            None => Before::first(&target),
-            Some(before) => before.next(&target, now, &mut news),
+        let mut after = match before.take() {
+            None => {
+                // It was like that before all that was heard.
+                Before::nothing().hear(heard, &target, &mut news);
+                Before::first(&target)
+            }
+            Some(mut before) => {
+                before.hear(heard, &target, &mut news);
+                before.next(&target, now, &mut news)
+            }
         };
+        after.read = read;
         *before = Some(after);
         let mut all = lock(&self.0);
         for event in news.events {
@@ -99,6 +127,14 @@ impl News<'_> {
         self.events.push(EventView { at_ms, target, kind, level, who, what: what.into() });
     }
 
+    fn panic(&mut self, at_ms: u64, panics: bool) {
+        let (level, what) = match panics {
+            true => ("bad", "panic began: so few endpoints are well that all of them get calls"),
+            false => ("good", "panic is over"),
+        };
+        self.tell_of(at_ms, "panic", level, "", what);
+    }
+
     /// Endpoints that do the same.
     fn endpoints(&mut self, level: &str, what: &str, who: Vec<&str>) {
         if who.len() > AT_ONCE {
@@ -112,6 +148,7 @@ impl Before {
     fn first(target: &TargetView) -> Self {
         let refusals = refused(target).map(|(name, total)| (name, Refusals { total, now: None }));
         Before {
+            read: 0,
             state: target.state.clone(),
             panics: target.panics,
             endpoints: target.endpoints.iter().map(endpoint).collect(),
@@ -130,11 +167,7 @@ impl Before {
             news.tell(&target.side, level, "", format!("is {}, was {}", target.state, self.state));
         }
         if target.panics != self.panics {
-            let (level, what) = match target.panics {
-                true => ("bad", "panic began: so few endpoints are well that all of them get calls"),
-                false => ("good", "panic is over"),
-            };
-            news.tell("panic", level, "", what);
+            news.panic(news.at_ms, target.panics);
         }
         self.tell_endpoints(target, news);
         for one in &target.breakers {
@@ -146,6 +179,7 @@ impl Before {
             (name, next)
         });
         Before {
+            read: 0,
             state: target.state.clone(),
             panics: target.panics,
             endpoints: target.endpoints.iter().map(endpoint).collect(),
@@ -188,9 +222,9 @@ impl Before {
     fn tell_breaker(&self, one: &BreakerView, news: &mut News<'_>) {
         let now = breaker(one, self.breakers.get(&one.id));
         // One that is new was closed.
-        let new = Breaker { open: false, changes: 0, mode: "automatic".to_owned() };
+        let new = Breaker { name: String::new(), open: false, changes: 0, mode: "automatic".to_owned() };
         let before = self.breakers.get(&one.id).unwrap_or(&new);
-        let who = if one.name.is_empty() { "all others" } else { &*one.name };
+        let who = called(&one.name);
         if now.mode != before.mode {
             let level = if now.mode == "forced open" { "bad" } else { "warn" };
             return news.tell("breaker", level, who, format!("{} by hand", now.mode));
@@ -198,8 +232,7 @@ impl Before {
         let since = news.at_ms.saturating_sub(one.for_ms);
         match (before.open, now.open) {
             (false, true) => {
-                let slow = if one.slow > 0 { format!(" and {} were slow", one.slow) } else { String::new() };
-                let why = format!("opened: {} of {} calls failed{slow}", one.failures, one.calls);
+                let why = opened(one.failures, one.calls, one.slow);
                 // What was in the window is not told any more when calls are tried again.
                 let why = if one.state == "open" && one.failures + one.slow > 0 {
                     why
@@ -240,6 +273,17 @@ impl Refusals {
     }
 }
 
+/// Why a breaker has opened.
+fn opened(failures: u64, calls: u64, slow: u64) -> String {
+    let slow = if slow > 0 { format!(" and {slow} were slow") } else { String::new() };
+    format!("opened: {failures} of {calls} calls failed{slow}")
+}
+
+/// The one without a name is for all for which there is no room.
+fn called(name: &str) -> &str {
+    if name.is_empty() { "all others" } else { name }
+}
+
 fn endpoint(one: &EndpointView) -> (u64, (String, String)) {
     (one.id, (one.address.clone(), one.status.clone()))
 }
@@ -250,7 +294,7 @@ fn breaker(one: &BreakerView, before: Option<&Breaker>) -> Breaker {
         "half-open" => before.is_none_or(|before| before.open || before.changes != one.changes),
         state => state == "open",
     };
-    Breaker { open, changes: one.changes, mode: one.mode.clone() }
+    Breaker { name: one.name.clone(), open, changes: one.changes, mode: one.mode.clone() }
 }
 
 /// Who has refused how many.
@@ -290,7 +334,7 @@ mod tests {
             self.now += Duration::from_secs(1);
             self.at_ms += 1_000;
             lock(&self.timeline.0).clear();
-            self.timeline.look(&self.seen, self.now, self.at_ms, || self.target.clone());
+            self.timeline.look(&self.seen, self.now, self.at_ms, None, || self.target.clone());
             let say = |one: &EventView| format!("{} {} {}: {}", one.level, one.kind, one.who, one.what);
             lock(&self.timeline.0).iter().map(say).collect()
         }
@@ -401,7 +445,7 @@ mod tests {
         for n in 0..200 {
             let state = format!("state {n}");
             let view = || TargetView { state, ..rig.target.clone() };
-            rig.timeline.look(&rig.seen, rig.now, n, view);
+            rig.timeline.look(&rig.seen, rig.now, n, None, view);
         }
         let newest = rig.timeline.newest();
         assert_eq!((newest.len(), newest[0].at_ms), (KEPT, 199));

@@ -27,7 +27,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventView {
-    /// When: to a second, as that is how often is looked; of breakers exactly.
+    /// When: of breakers, ejections and panic exactly; of the rest to a second, as that is how often is looked.
     pub at_ms: u64,
     /// To which client or server.
     pub target: String,

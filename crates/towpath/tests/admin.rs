@@ -107,6 +107,49 @@ async fn a_client_is_seen_with_all_that_it_has() {
 }
 
 #[tokio::test]
+async fn a_breaker_and_an_ejection_are_heard_of_before_anybody_looks() {
+    let (good, bad) = (replica().await, Server::builder().bind("127.0.0.1:0").await.unwrap());
+    let (bad, address) = (bad.address().to_string(), bad);
+    let failing = Router::new()
+        .route("A.Fine", async || Err::<String, Fault>(Fault::new(ErrorKind::HandlerFailed, "it fails")));
+    tokio::spawn(address.serve(failing).into_future());
+    let mut policies = ClientPolicies::default();
+    policies.endpoint_breaker =
+        Some(serde_json::from_str(r#"{"consecutive_failures": 1, "open_ms": 60000}"#).unwrap());
+    let url = format!("{good},{}", bad.trim_start_matches("mcp://"));
+    let builder = || Client::builder().pick_by(RoundRobin::new()).idempotent("A.*");
+    // Whichever is said first.
+    let clients = [
+        builder().policies(policies.clone()).admin(recorder()).connect(&url).await.unwrap(),
+        builder().admin(recorder()).policies(policies).connect(&url).await.unwrap(),
+    ];
+    for client in clients {
+        let endpoints = client.endpoints().unwrap();
+        let out = async {
+            while endpoints.counts().ejected == 0 {
+                let _ = client.request("A.Fine").raw("").send::<String>().await;
+                sleep(Duration::from_millis(1)).await
+            }
+        };
+        timeout(Duration::from_secs(30), out).await.unwrap();
+        // One that has never looked: by itself it would tell of nothing.
+        let events = || Admin::new().target("letters", &client).snapshot().events;
+        let told = |kind: &str, what: &str| {
+            let is = |one: &towpath::admin::view::EventView| one.kind == kind && one.what.starts_with(what);
+            events().into_iter().filter(is).map(|one| one.who).collect::<Vec<_>>()
+        };
+        let both = async {
+            while told("endpoint", "ejected").is_empty() || told("breaker", "opened: ").is_empty() {
+                sleep(Duration::from_millis(1)).await
+            }
+        };
+        assert!(timeout(Duration::from_secs(30), both).await.is_ok(), "{:?}", events());
+        assert_eq!(told("endpoint", "ejected"), [&*bad], "{:?}", events());
+        assert!(told("breaker", "opened: ").contains(&bad), "{:?}", events());
+    }
+}
+
+#[tokio::test]
 async fn a_bad_order_is_told() {
     let client = Client::builder()
         .without_defaults()

@@ -3,6 +3,7 @@
 mod config;
 mod explain;
 mod future;
+mod heard;
 mod histogram;
 mod history;
 mod kept;
@@ -14,6 +15,7 @@ mod service;
 
 pub use config::{InvalidRecord, RecordConfig};
 pub use future::{AttemptFuture, CallFuture};
+pub(crate) use heard::{Happened, Heard, What};
 pub use layer::{AttemptsLayer, CallsLayer};
 pub use recorder::Recorder;
 pub use service::{Attempts, Calls};

@@ -3,6 +3,7 @@
 use super::{
     config::RecordConfig,
     explain::{self, End, choice},
+    heard::Heard,
     histogram::bucket,
     history::{ATTEMPTS, CANCELLED, COUNTS, FAILED, FAULTS, History, OK},
     kept::Kept,
@@ -23,8 +24,11 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-use towpath_balance::BalanceHandle;
-use towpath_core::{BoxError, Brief, Clock, EndpointId, Error, ErrorKind, Loan, Response, Shared, Tally};
+use towpath_balance::{BalanceEvent, BalanceHandle};
+use towpath_breaker::BreakerEvent;
+use towpath_core::{
+    BoxError, Brief, Clock, EndpointId, Error, ErrorKind, Loan, Observe, Response, Shared, Tally,
+};
 
 /// Counts the calls of one client or server, and keeps what was decided about those that failed and about a sample of
 /// the others. Clones are the same.
@@ -52,6 +56,7 @@ pub(super) struct Inner {
     /// As they were noted: they are put into words when somebody asks.
     sampled: Kept<Sampled>,
     endpoints: OnceLock<BalanceHandle>,
+    heard: Heard,
     /// The second in which choices were looked at, and how often: that is dear where there are many endpoints.
     looks: AtomicU64,
 }
@@ -82,6 +87,7 @@ impl Recorder {
             failed: Kept::new(config.failures()),
             sampled: Kept::new(config.samples()),
             endpoints: OnceLock::new(),
+            heard: Heard::default(),
             looks: AtomicU64::new(0),
         }))
     }
@@ -99,6 +105,10 @@ impl Recorder {
     /// Says whose endpoints the attempts go to, so that they can be named. The first one counts.
     pub fn follow(&self, endpoints: BalanceHandle) {
         let _ = self.0.endpoints.set(endpoints);
+    }
+
+    pub(crate) fn heard(&self) -> &Heard {
+        &self.0.heard
     }
 
     /// The calls in numbers.
@@ -147,6 +157,21 @@ impl Recorder {
 impl Default for Recorder {
     fn default() -> Self {
         Recorder::new(RecordConfig::default())
+    }
+}
+
+/// For the time line: breakers that open and close are told with the time at which they did, however soon that is over.
+/// Calls that are turned away cost nothing here.
+impl Observe<BreakerEvent> for Recorder {
+    fn observe(&self, event: &BreakerEvent) {
+        self.0.heard.breaker(event);
+    }
+}
+
+/// The same of endpoints that are ejected and return, and of panic.
+impl Observe<BalanceEvent> for Recorder {
+    fn observe(&self, event: &BalanceEvent) {
+        self.0.heard.balance(event);
     }
 }
 

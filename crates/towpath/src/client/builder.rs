@@ -264,8 +264,7 @@ impl<L> ClientBuilder<L> {
         let policies = policies.into();
         self.settings.cluster.breaker = policies.endpoint_breaker();
         self.settings.cluster.classify = policies.classifier();
-        self.settings.sight.policies = Some(policies.handles());
-        self.settings.sight.endpoint_breaker = self.settings.cluster.breaker.is_some();
+        self.settings.sight.policies(&policies, self.settings.cluster.breaker.is_some());
         self.settings.counting.policies(&policies);
         self.layer(policies)
     }
@@ -397,7 +396,7 @@ impl<L> ClientBuilder<L> {
         S::Future: Send + 'static,
     {
         let (counting, channels) = (self.settings.counting.clone(), self.channels()?);
-        let settings = counting.cluster(self.settings.cluster.clone());
+        let settings = self.settings.sight.cluster(counting.cluster(self.settings.cluster.clone()));
         let cluster = Cluster::new(name, discover, channels.clone(), settings, None);
         let route = Route(Kind::Many(cluster));
         counting.route(&route, &channels);
@@ -448,7 +447,7 @@ impl<L> ClientBuilder<L> {
                 let refuse = |why: String| Error::new(ErrorKind::ConnectFailed).because(why);
                 let watch = directory.watch(url).map_err(|error| refuse(error.to_string()))?;
                 let (settings, found_by) = (self.settings.cluster.clone(), Some(watch.handle()));
-                let settings = counting.cluster(settings);
+                let settings = self.settings.sight.cluster(counting.cluster(settings));
                 Kind::Many(Cluster::new(url, watch, channels.clone(), settings, found_by))
             }
         };

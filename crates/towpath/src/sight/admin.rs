@@ -4,9 +4,9 @@ use super::{ServerSight, Sight};
 use crate::{
     Client, ClientBuilder, Server, ServerBuilder,
     policies::{ClientHandles, ClientStack, ServerHandles, ServerStack},
-    route::{Kind, Route},
+    route::{ClusterSettings, Kind, Route},
 };
-use std::any::type_name;
+use std::{any::type_name, sync::Arc};
 use tower_layer::Stack;
 use towpath_admin::{AttemptsLayer, CallsLayer, EndpointHandles, Per, Recorder, ServerState, Step, Target};
 use towpath_health::ReadyState;
@@ -39,11 +39,27 @@ impl<L> ClientBuilder<L> {
         let layer = Stack::new(recorder.attempts(), Stack::new(layer, recorder.calls()));
         settings.sight.around::<CallsLayer, AttemptsLayer>();
         settings.sight.recorder = Some(recorder);
+        settings.sight.listen();
         ClientBuilder { settings, layer }
     }
 }
 
 impl Sight {
+    /// Has the recorder hear of breakers, where both are known.
+    pub(super) fn listen(&mut self) {
+        if let (Some(recorder), Some(ears)) = (&self.recorder, &self.ears) {
+            ears.breakers.add(recorder.clone());
+            self.ears = None;
+        }
+    }
+
+    /// Has the recorder hear of endpoints.
+    pub(super) fn hears(&self, settings: &mut ClusterSettings) {
+        if let Some(recorder) = self.recorder.clone() {
+            settings.observe = Arc::new((settings.observe.clone(), recorder));
+        }
+    }
+
     /// Has the recorder know where calls go.
     pub(super) fn follow(&self, route: Option<&Route>) {
         if let (Some(recorder), Some(Route(Kind::Many(cluster)))) = (&self.recorder, route) {

@@ -16,8 +16,8 @@ pub(crate) use trace::Whereabouts;
 pub use trace::{ClientTrace, ServerTrace, Tracing};
 
 use crate::{
-    policies::{ClientHandles, ServerHandles},
-    route::Route,
+    policies::{ClientHandles, ClientStack, ServerHandles},
+    route::{ClusterSettings, Route},
 };
 use std::any::type_name;
 use towpath_health::Readiness;
@@ -35,9 +35,31 @@ pub(crate) struct Sight {
     pub(crate) timeout: Option<TimeoutConfig>,
     #[cfg(feature = "admin")]
     pub(crate) recorder: Option<towpath_admin::Recorder>,
+    /// Of policies that nobody has been told of yet.
+    #[cfg(feature = "admin")]
+    pub(crate) ears: Option<crate::policies::ClientEars>,
 }
 
 impl Sight {
+    /// There are policies.
+    pub(crate) fn policies(&mut self, stack: &ClientStack, endpoint_breaker: bool) {
+        (self.policies, self.endpoint_breaker) = (Some(stack.handles()), endpoint_breaker);
+        #[cfg(feature = "admin")]
+        {
+            self.ears = Some(stack.ears().clone());
+            self.listen();
+        }
+    }
+
+    /// Endpoints are to be seen.
+    pub(crate) fn cluster(&self, mut settings: ClusterSettings) -> ClusterSettings {
+        #[cfg(feature = "admin")]
+        self.hears(&mut settings);
+        #[cfg(not(feature = "admin"))]
+        let _ = &mut settings;
+        settings
+    }
+
     pub(crate) fn layer<M>(&mut self) {
         self.layers.push(type_name::<M>());
     }
