@@ -34,9 +34,18 @@ pub(crate) struct Driver<D, N, S, P: Pick> {
     make: N,
     fleet: Arc<Fleet<S, P>>,
     look: Look<S>,
-    known: HashMap<EndpointId, Option<AbortHandle>>,
+    known: HashMap<EndpointId, Known<S>>,
     /// Those who wait for the stacks to become ready. They end with the driver.
     waiting: JoinSet<()>,
+}
+
+/// An endpoint of the fleet.
+struct Known<S> {
+    endpoint: Endpoint,
+    key: Key,
+    stack: Arc<Spare<S>>,
+    /// Who waits for the stack to become ready; `None`: calls do not go there as a rule.
+    waits: Option<AbortHandle>,
 }
 
 /// Why the driver goes on.
@@ -74,6 +83,9 @@ where
                 // If it panics, picks see what they saw before.
                 let _ = spawn_blocking(move || fleet.show()).await;
             }
+            if fleet.wants_others() {
+                self.ready_wanted();
+            }
             match self.next(rung, gathered).await {
                 Woken::Rung => {}
                 Woken::Told(None) => self.discover = None,
@@ -82,6 +94,14 @@ where
                     gathered = Clock::now() + GATHER;
                 }
             }
+        }
+    }
+
+    /// Has the stacks readied that calls go to as a rule.
+    fn ready_wanted(&mut self) {
+        let Driver { known, fleet, waiting, look, .. } = self;
+        for (id, known) in known {
+            known.want(fleet.is_wanted(*id), fleet, waiting, *look);
         }
     }
 
@@ -124,7 +144,7 @@ where
         let endpoint = match change {
             Change::Insert(endpoint) => endpoint,
             Change::Remove(id) => {
-                if let Some(waits) = self.known.remove(&id)? {
+                if let Some(waits) = self.known.remove(&id)?.waits {
                     waits.abort();
                 }
                 return Some(News::Left(id));
@@ -135,12 +155,37 @@ where
             return Some(News::Described(endpoint));
         };
         match enlist(&self.fleet, &self.make, endpoint) {
-            Ok(Enlisted { key, stack, news }) => {
-                let waits = self.waiting.spawn(until_ready(self.fleet.clone(), key, stack, self.look));
-                unknown.insert(Some(waits));
+            Ok(Enlisted { endpoint, key, stack, news }) => {
+                let known = unknown.insert(Known { endpoint, key, stack, waits: None });
+                let wanted = self.fleet.is_wanted(known.endpoint.id());
+                known.want(wanted, &self.fleet, &mut self.waiting, self.look);
                 Some(news)
             }
             Err(news) => Some(news),
+        }
+    }
+}
+
+impl<S: Clone + Send + 'static> Known<S> {
+    /// Has its stack readied, or lets it be.
+    fn want<P: Pick>(
+        &mut self,
+        wanted: bool,
+        fleet: &Arc<Fleet<S, P>>,
+        waiting: &mut JoinSet<()>,
+        look: Look<S>,
+    ) {
+        self.endpoint.state().set_spare(!wanted);
+        match (&self.waits, wanted) {
+            (None, true) => {
+                let waits = until_ready(fleet.clone(), self.key, self.stack.clone(), look);
+                self.waits = Some(waiting.spawn(waits));
+            }
+            (Some(waits), false) => {
+                waits.abort();
+                self.waits = None;
+            }
+            _ => {}
         }
     }
 }

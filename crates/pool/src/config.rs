@@ -15,7 +15,8 @@ use towpath_core::{Backoff, Jitter};
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolOptions {
     /// How many connections are kept from the first use on, whether they are needed or not. Default: 1. With 0 there
-    /// are none while nobody calls.
+    /// are none while nobody calls; so too where the balancer has said that calls do not go to the
+    /// [endpoint](crate::PoolBuilder::endpoint) as a rule ([`set_spare`](towpath_core::EndpointState::set_spare)).
     pub min: u32,
     /// How many there may be; while one is replaced, one more. From 1, and from `min`, to
     /// [`PoolConfig::MAX_CONNECTIONS`]. Default: 4; one for each call that may be under way is right for an exclusive

@@ -2,7 +2,7 @@
 
 use crate::{
     Connection, Ended, Ending, PoolEvent, Retirement,
-    plan::{Orders, Plan},
+    plan::{Demand, Orders, Plan},
     state::Core,
     store::{Aside, News, Standing, Store},
 };
@@ -99,7 +99,7 @@ impl<S: Store> Keeper<S> {
             spent.into_iter().for_each(|id| self.plan.gone(id));
             tired.into_iter().for_each(|aside| self.rest(aside));
             let (config, now) = (core.target.config.get(), Instant::now());
-            let demand = core.store.demand();
+            let demand = Demand { spare: core.is_spare(), ..core.store.demand() };
             let Orders { open, retire, ask, due, can_grow, is_idle } = self.plan.look(&config, &demand, now);
             (0..open).for_each(|_| self.connect(config.connect_timeout));
             for (id, why, lived) in retire {

@@ -5,7 +5,15 @@ use crate::{
     store::Store,
     sync::{Mutex, lock},
 };
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use towpath_core::{Endpoint, EndpointStatus, Error, ErrorKind, Live, Observe, Processed};
 
@@ -29,6 +37,8 @@ pub(crate) struct Core<S: Store> {
     pub(crate) store: S,
     /// Wakes the keeper.
     pub(crate) bell: Notify,
+    /// Whether its keeper was told that calls do not go to its endpoint as a rule.
+    spare: AtomicBool,
     life: Mutex<Life>,
 }
 
@@ -115,12 +125,14 @@ impl<S: Store> Core<S> {
             failures: 0,
             losses: 0,
         };
-        let core = Arc::new(Core { target, store, bell: Notify::new(), life: Mutex::new(life) });
+        let spare = AtomicBool::new(false);
+        let core = Arc::new(Core { target, store, bell: Notify::new(), spare, life: Mutex::new(life) });
         if let Some(endpoint) = &core.target.endpoint {
             let weak = Arc::downgrade(&core);
             endpoint.state().listen(move || match weak.upgrade() {
                 Some(core) => {
-                    if core.is_gone() {
+                    let spare = core.is_spare();
+                    if core.is_gone() || core.spare.swap(spare, Relaxed) != spare {
                         core.bell.notify_one();
                     }
                     true
@@ -172,6 +184,11 @@ impl<S: Store> Core<S> {
     pub(crate) fn is_gone(&self) -> bool {
         let status = self.target.endpoint.as_ref().map(|endpoint| endpoint.state().status());
         status == Some(EndpointStatus::Gone)
+    }
+
+    /// Whether the balancer has said that calls do not go to the endpoint as a rule.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.target.endpoint.as_ref().is_some_and(|endpoint| endpoint.state().is_spare())
     }
 
     /// The keeper is no more: if the pool is not closed, the next call starts another one.

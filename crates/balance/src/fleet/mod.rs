@@ -9,6 +9,7 @@ mod quota;
 mod roster;
 mod snapshot;
 mod turn;
+mod wanted;
 
 pub(crate) use bell::Bell;
 pub(crate) use roster::Member;
@@ -34,6 +35,7 @@ use std::{
 use tokio::time::Instant;
 use towpath_core::{Clock, Endpoint, EndpointId, Live, Observe};
 use turn::Turn;
+use wanted::Wanted;
 
 /// How many nanoseconds a tick has, as a power of 2.
 const TICK: u32 = 20;
@@ -56,6 +58,7 @@ pub(crate) struct Fleet<S, P: Pick> {
     refreshing: Turn,
     news: Mutex<Vec<News<S>>>,
     roster: Mutex<Roster<S>>,
+    wanted: Mutex<Wanted>,
 }
 
 pub(crate) type Observer = dyn Observe<BalanceEvent> + Send + Sync;
@@ -68,6 +71,7 @@ struct Usual(AtomicU64, AtomicU32);
 
 /// An endpoint with its stack and its gauge, before the next round is told.
 pub(crate) struct Enlisted<S> {
+    pub(crate) endpoint: Endpoint,
     pub(crate) key: Key,
     pub(crate) stack: Arc<Spare<S>>,
     pub(crate) news: News<S>,
@@ -104,7 +108,7 @@ impl<S, P: Pick> Fleet<S, P> {
         let (keys, endpoints, stacks) = (Box::default(), Box::default(), Box::default());
         let snapshot = Snapshot { keys, endpoints, stacks, table, tuning, settled: false };
         let now = Clock::now();
-        Fleet {
+        let fleet = Fleet {
             arena: Arena::new(),
             live: Live::new(snapshot),
             bell: Arc::new(Bell::new(now)),
@@ -119,7 +123,10 @@ impl<S, P: Pick> Fleet<S, P> {
             refreshing: Turn::new(),
             news: Mutex::default(),
             roster: Mutex::new(Roster::new(now)),
-        }
+            wanted: Mutex::default(),
+        };
+        fleet.ask_wanted(&fleet.live.get());
+        fleet
     }
 
     #[inline]
@@ -157,7 +164,8 @@ impl<S, P: Pick> Fleet<S, P> {
         let bell = Arc::downgrade(&self.bell);
         endpoint.state().listen(move || bell.upgrade().map(|bell| bell.touch(key)).is_some());
         let stack = Arc::new(Spare::new(stack));
-        Some(Enlisted { key, stack: stack.clone(), news: News::Joined { endpoint, stack, key } })
+        let news = News::Joined { endpoint: endpoint.clone(), stack: stack.clone(), key };
+        Some(Enlisted { endpoint, key, stack, news })
     }
 
     /// Why no endpoint is known.
@@ -351,6 +359,7 @@ impl<S, P: Pick> Fleet<S, P> {
             let snapshot = self.live.get();
             let base = self.base(&snapshot, self.tick(Clock::now()));
             self.picker.refresh(&snapshot.table, &View::new(&base));
+            self.ask_wanted(&snapshot);
         });
     }
 

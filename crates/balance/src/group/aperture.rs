@@ -11,16 +11,17 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
 };
-use towpath_core::{Endpoint, Live};
+use towpath_core::{Endpoint, EndpointStatus, Live};
 
 /// Keeps the calls of this client among a slice of the endpoints, where another picker picks: with hundreds of clients and
 /// servers each client's calls to each server are so few that it knows nothing of its latency, and connections that are
 /// used now and then are cold.
 ///
-/// The balancer makes a stack for each endpoint all the same: a pool that keeps a connection from the first use on has one to
-/// those outside of the slice too. They are there at once when the slice fails.
+/// Only the endpoints of the slice are readied, and so connected with, by a balancer that has a task
+/// ([`Balancer::over`](crate::Balancer::over)). For each of them that fails the next one on the ring is readied as well, before
+/// a call goes there; when all of the slice are well again those are spares, and pools let their idle connections to them go.
 ///
 /// The endpoints stand on a ring, each with as much of it as it weighs, in an order that all clients compute alike from
 /// their addresses (or [names](crate::affinity_hash)). Each client has the slice that its number says, and may cut
@@ -80,6 +81,10 @@ pub struct InvalidAperture {
 pub struct Slice<T> {
     near: Option<Part<T>>,
     far: Option<Part<T>>,
+    /// Those of the far ones that have a weight, in the order in which they stand in for those of the slice.
+    next: Box<[u32]>,
+    /// How many of the slice are stood in for.
+    missing: AtomicUsize,
     /// The share that the slice takes.
     share: AtomicU32,
 }
@@ -198,6 +203,67 @@ fn slice(config: &ApertureOptions, somewhere: u32, endpoints: &[&Endpoint]) -> V
     overlaps.iter().map(scaled).collect()
 }
 
+/// Those outside of the slice, from its end on.
+fn beyond(own: &[u32], endpoints: &[&Endpoint]) -> Box<[u32]> {
+    let weights = weights(endpoints);
+    let mut ring: Vec<_> = ring_order(endpoints).into_iter().filter(|index| weights[*index] > 0).collect();
+    let is_own = |index: &usize| own[*index] > 0;
+    let ends = (1..ring.len()).find(|at| is_own(&ring[at - 1]) && !is_own(&ring[*at]));
+    ring.rotate_left(ends.unwrap_or(0));
+    ring.into_iter().filter(|index| !is_own(index)).map(|index| index as u32).collect()
+}
+
+/// Whether it is known that calls cannot go there: not while its first connect, or the first one after a loss, is under way.
+fn fails(view: &View<'_>, index: usize) -> bool {
+    let state = view.endpoint(index).state();
+    !matches!(state.status(), EndpointStatus::Ready | EndpointStatus::Connecting { next_try: None })
+        || state.asks_ejection()
+}
+
+impl<T> Slice<T> {
+    /// The endpoints of the slice.
+    fn own(&self, view: &View<'_>) -> Vec<usize> {
+        match self.near.as_ref().map(Part::indices) {
+            None => Vec::new(),
+            Some(None) => (0..view.len()).collect(),
+            Some(Some(indices)) => indices.iter().map(|index| *index as usize).collect(),
+        }
+    }
+
+    /// Counts how many are to be stood in for. One whose connect is tried again is, until it succeeds.
+    fn look(&self, view: &View<'_>) {
+        let own = self.own(view);
+        let failing = own.iter().filter(|index| fails(view, **index)).count();
+        let not_well = own.iter().filter(|index| !view.is_well(**index)).count();
+        let before = self.missing.load(Relaxed);
+        self.missing.store(before.min(not_well).max(failing), Relaxed);
+    }
+
+    /// Those that stand in: as many as are missing and do not fail themselves, and those before them.
+    fn stand_in(&self, view: &View<'_>) -> impl Iterator<Item = usize> {
+        let mut missing = self.missing.load(Relaxed);
+        self.next.iter().map(|index| *index as usize).take_while(move |index| {
+            let wanted = missing > 0;
+            missing -= usize::from(wanted && !fails(view, *index));
+            wanted
+        })
+    }
+
+    /// What part of the calls of the slice the others can take, by weight.
+    fn room(&self, view: &View<'_>) -> f32 {
+        let weight = |index: &usize| view.whole_weight(*index);
+        let all: f32 = self.own(view).iter().map(weight).sum();
+        let far = self.far.as_ref().and_then(Part::indices).unwrap_or_default();
+        let well: f32 = far
+            .iter()
+            .map(|index| *index as usize)
+            .filter(|index| view.is_well(*index))
+            .map(|index| weight(&index))
+            .sum();
+        if all > 0.0 { well / all } else { 0.0 }
+    }
+}
+
 impl<P: Pick> Pick for Aperture<P> {
     type Table = Slice<P::Table>;
 
@@ -212,6 +278,8 @@ impl<P: Pick> Pick for Aperture<P> {
         Slice {
             near: Part::weighing(&self.inner, endpoints, near.map(|index| (index, own[index]))),
             far: Part::those(&self.inner, endpoints, &far),
+            next: beyond(&own, endpoints),
+            missing: AtomicUsize::new(0),
             share: AtomicU32::new(ALL),
         }
     }
@@ -229,14 +297,21 @@ impl<P: Pick> Pick for Aperture<P> {
     fn refresh(&self, table: &Self::Table, view: &View<'_>) {
         let parts = [&table.near, &table.far];
         parts.into_iter().flatten().for_each(|part| part.refresh(&self.inner, view));
-        let health = |part: &Option<Part<P::Table>>| part.as_ref().map_or(0.0, |part| part.health(view));
-        let healths = parts.map(|part| (OVER_PROVISIONING * health(part)).min(1.0));
+        table.look(view);
+        let near = table.near.as_ref().map_or(0.0, |part| part.health(&self.inner, view));
+        let healths = [near, table.room(view)].map(|health| (OVER_PROVISIONING * health).min(1.0));
         table.share.store(by_health(&healths).next().unwrap_or(ALL), Relaxed);
     }
 
     fn suits(&self, table: &Self::Table, view: &View<'_>, index: usize) -> bool {
         let mut parts = [&table.near, &table.far].into_iter().flatten();
         parts.any(|part| part.suits(&self.inner, view, index))
+    }
+
+    fn wanted(&self, table: &Self::Table, view: &View<'_>) -> Option<Vec<usize>> {
+        let mut wanted = table.own(view);
+        wanted.extend(table.stand_in(view));
+        Some(wanted)
     }
 
     fn listen(&self, renew: &Renew) {
@@ -287,6 +362,48 @@ mod tests {
                 };
                 prop_assert!((load - due).abs() < 1e-3 * f64::from(clients), "{} {}", load, due);
             }
+        }
+    }
+
+    proptest! {
+        /// Connections are as many as the slices, not as the fleet.
+        #[test]
+        fn all_clients_together_want_what_is_in_their_slices(
+            endpoints in 1usize..60, clients in 1u32..40, least in 1u32..20,
+        ) {
+            let times = (u64::from(least) * u64::from(clients)).div_ceil(endpoints as u64).clamp(1, u64::from(clients));
+            let most = (times * endpoints as u64).div_ceil(u64::from(clients)) as usize + 1;
+            let mut wanted = vec![0; endpoints];
+            for client in 0..clients {
+                let config = ApertureConfig::try_new(options(Some(clients), client, least)).unwrap();
+                let rig = Rig::new(Aperture::new(config, PowerOfTwo::new()), fleet(&vec![1; endpoints]));
+                rig.refresh();
+                let own = rig.wanted().unwrap();
+                prop_assert!(own.len() <= most.min(endpoints), "{own:?}");
+                prop_assert!(endpoints % clients as usize > 0 || own.len() == most - 1);
+                own.into_iter().for_each(|index| wanted[index] += 1);
+            }
+            prop_assert!(wanted.iter().all(|clients| *clients > 0), "{wanted:?}");
+        }
+
+        /// For each that fails one more, if there is one that does not, and none without need.
+        #[test]
+        fn those_that_fail_are_stood_in_for(ill in proptest::collection::vec(any::<bool>(), 1..30), client in 0u32..4) {
+            let config = ApertureConfig::try_new(options(Some(4), client, 5)).unwrap();
+            let rig = Rig::new(Aperture::new(config, PowerOfTwo::new()), fleet(&vec![1; ill.len()]));
+            rig.refresh();
+            let own = rig.wanted().unwrap();
+            for index in (0..ill.len()).filter(|index| ill[*index]) {
+                rig.endpoint(index).state().set_unhealthy(true);
+                rig.set_ready(index, false);
+            }
+            rig.refresh();
+            let wide = rig.wanted().unwrap();
+            prop_assert_eq!(&wide[..own.len()], &own);
+            let well = |indices: &[usize]| indices.iter().filter(|index| !ill[**index]).count();
+            let due = own.len().min(ill.iter().filter(|ill| !**ill).count());
+            prop_assert_eq!(well(&wide), due);
+            prop_assert!(wide.len() == own.len() || well(&wide[..wide.len() - 1]) < due || wide.len() == ill.len());
         }
     }
 

@@ -89,17 +89,52 @@ impl<T> Part<T> {
         }
     }
 
-    /// Which share of them is well, by weight: 0 to 1.
-    pub(crate) fn health(&self, view: &View<'_>) -> f32 {
+    /// Those of this view, in ascending order. `None`: all.
+    pub(crate) fn indices(&self) -> Option<&[u32]> {
+        self.indices.as_deref()
+    }
+
+    /// Those of all these parts that calls go to as a rule. `None`: the picker does not tell them apart.
+    pub(crate) fn wanted<'a, P: Pick<Table = T>>(
+        parts: impl Iterator<Item = &'a Self>,
+        picker: &P,
+        view: &View<'_>,
+    ) -> Option<Vec<usize>>
+    where
+        T: 'a,
+    {
+        let (mut all, mut choosy) = (Vec::new(), false);
+        for part in parts {
+            let Some(indices) = &part.indices else {
+                all.extend(picker.wanted(&part.table, view)?);
+                choosy = true;
+                continue;
+            };
+            match picker.wanted(&part.table, &view.only(indices)) {
+                None => all.extend(indices.iter().map(|index| *index as usize)),
+                Some(own) => {
+                    choosy = true;
+                    all.extend(
+                        own.iter().filter_map(|index| indices.get(*index)).map(|index| *index as usize),
+                    );
+                }
+            }
+        }
+        choosy.then_some(all)
+    }
+
+    /// Which share of them is well, by weight: 0 to 1. Of those that calls go to as a rule, where the picker tells them apart.
+    pub(crate) fn health<P: Pick<Table = T>>(&self, picker: &P, view: &View<'_>) -> f32 {
         let (mut well, mut all) = (0.0, 0.0);
         let mut count = |index: usize| {
             let weight = view.whole_weight(index);
             all += weight;
             well += if view.is_well(index) { weight } else { 0.0 };
         };
-        match &self.indices {
-            None => (0..view.len()).for_each(&mut count),
-            Some(indices) => indices.iter().for_each(|index| count(*index as usize)),
+        match (Part::wanted([self].into_iter(), picker, view), &self.indices) {
+            (Some(wanted), _) => wanted.into_iter().for_each(&mut count),
+            (None, None) => (0..view.len()).for_each(&mut count),
+            (None, Some(indices)) => indices.iter().for_each(|index| count(*index as usize)),
         }
         if all > 0.0 { well / all } else { 0.0 }
     }

@@ -166,12 +166,16 @@ impl<P: Pick> Pick for Priorities<P> {
 
     fn refresh(&self, table: &Self::Table, view: &View<'_>) {
         let factor = self.config.get().0 as f32;
-        let healths: Vec<_> =
-            table.0.iter().map(|level| (factor * level.part.health(view)).min(1.0)).collect();
+        table.0.iter().for_each(|level| level.part.refresh(&self.inner, view));
+        let health = |level: &Level<P::Table>| (factor * level.part.health(&self.inner, view)).min(1.0);
+        let healths: Vec<_> = table.0.iter().map(health).collect();
         for (level, upto) in table.0.iter().zip(by_health(&healths)) {
             level.upto.store(upto, Relaxed);
-            level.part.refresh(&self.inner, view);
         }
+    }
+
+    fn wanted(&self, table: &Self::Table, view: &View<'_>) -> Option<Vec<usize>> {
+        Part::wanted(table.0.iter().map(|level| &level.part), &self.inner, view)
     }
 
     fn suits(&self, table: &Self::Table, view: &View<'_>, index: usize) -> bool {

@@ -129,6 +129,12 @@ impl<P: Pick> Pick for Routes<P> {
         }
     }
 
+    fn wanted(&self, table: &Self::Table, view: &View<'_>) -> Option<Vec<usize>> {
+        let is_for_all = |way: &Way<P::Table>| way.methods.is_empty();
+        let rest = (!table.routes.iter().any(is_for_all)).then_some(&table.all);
+        Part::wanted(table.routes.iter().flat_map(Way::parts).chain(rest), &self.inner, view)
+    }
+
     fn listen(&self, renew: &Renew) {
         let again = renew.clone();
         self.config.listen(move || again());

@@ -209,7 +209,7 @@ impl<P: Pick> Pick for Zones<P> {
         }
         if let (Some(near), Some(far)) = (&table.near, &table.far) {
             let factor = self.config.get().over_provisioning as f32;
-            let healths = [near, far].map(|side| (factor * side.health(view)).min(1.0));
+            let healths = [near, far].map(|side| (factor * side.health(&self.inner, view)).min(1.0));
             table.share.store(by_health(&healths).next().unwrap_or(ALL), Relaxed);
         }
     }
@@ -217,6 +217,10 @@ impl<P: Pick> Pick for Zones<P> {
     fn suits(&self, table: &Self::Table, view: &View<'_>, index: usize) -> bool {
         let mut sides = [&table.near, &table.far].into_iter().flatten();
         sides.any(|side| side.suits(&self.inner, view, index))
+    }
+
+    fn wanted(&self, table: &Self::Table, view: &View<'_>) -> Option<Vec<usize>> {
+        Part::wanted([&table.near, &table.far].into_iter().flatten(), &self.inner, view)
     }
 
     fn listen(&self, renew: &Renew) {

@@ -56,6 +56,15 @@ pub trait Pick: Send + Sync + 'static {
         true
     }
 
+    /// Those that calls go to as a rule, as things stand: their indices in the view. A balancer with a task readies the
+    /// stacks of these and, by [`EndpointState::set_spare`](towpath_core::EndpointState::set_spare), has pools keep no
+    /// connection to the others. Those may be picked all the same, once they are ready. `None`, the default: all.
+    ///
+    /// Asked after each [`refresh`](Self::refresh).
+    fn wanted(&self, _table: &Self::Table, _view: &View<'_>) -> Option<Vec<usize>> {
+        None
+    }
+
     /// Calls `renew` whenever tables are to be computed anew though the endpoints are the same, as when its config was
     /// replaced, until that answers `false`.
     fn listen(&self, _renew: &Renew) {}

@@ -74,6 +74,10 @@ impl<P: Pick> Rig<P> {
         self.see(|view| self.picker.refresh(&self.table, view));
     }
 
+    pub(crate) fn wanted(&self) -> Option<Vec<usize>> {
+        self.see(|view| self.picker.wanted(&self.table, view))
+    }
+
     pub(crate) fn pick(&self) -> Option<usize> {
         self.see(|view| self.picker.pick(&self.table, view))
     }

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 ///
 /// It is one value for all, made of atomics; nothing locks. Each part has **one writer**, so that none of
 /// them undoes what another found out: the pool says whether it is connected, the breaker asks for it to be
-/// ejected, the balancer grants that (or does not, if too many are out already), health says that its checks fail, the
-/// peer or the registry that it drains, and discovery alone says that it is gone: an error never does. The picker only reads
-/// [`status`](Self::status), in which all this is one word.
+/// ejected, the balancer grants that (or does not, if too many are out already) and says which are spares, health says that its
+/// checks fail, the peer or the registry that it drains, and discovery alone says that it is gone: an error never does. The
+/// picker only reads [`status`](Self::status), in which all this is one word.
 pub struct EndpointState {
     /// The times below are counted from here.
     base: Instant,
@@ -66,6 +66,7 @@ const DRAINING: u8 = 8;
 const GONE: u8 = 16;
 const PANIC: u8 = 32;
 const UNHEALTHY: u8 = 64;
+const SPARE: u8 = 128;
 
 impl EndpointState {
     /// Not connected, and nothing is known.
@@ -120,8 +121,13 @@ impl EndpointState {
 
     /// The pool: there is no connection; the next try is made then, or is under way.
     pub fn set_connecting(&self, next_try: Option<Instant>) {
+        let had_failed = self.time(&self.next_try).is_some();
         self.set_time(&self.next_try, next_try);
-        self.set(READY, false);
+        let was_ready = self.set(READY, false);
+        if !was_ready && !had_failed && next_try.is_some() {
+            // A connect has failed.
+            self.listeners.tell();
+        }
     }
 
     /// The breaker: it should get no calls for a while. It does not until this is
@@ -176,6 +182,17 @@ impl EndpointState {
         self.flags.load(Acquire) & PANIC != 0
     }
 
+    /// The balancer: calls do not go there as a rule, or do again. A pool keeps no connection then that nobody uses; a call
+    /// that goes there all the same has one made.
+    pub fn set_spare(&self, spare: bool) {
+        self.set(SPARE, spare);
+    }
+
+    /// Whether calls do not go there as a rule.
+    pub fn is_spare(&self) -> bool {
+        self.flags.load(Acquire) & SPARE != 0
+    }
+
     /// Health: its checks fail, or do not any more.
     pub fn set_unhealthy(&self, unhealthy: bool) {
         self.set(UNHEALTHY, unhealthy);
@@ -215,9 +232,9 @@ impl EndpointState {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
-    /// Has `listener` called after each change of what [`status`](Self::status) and
+    /// Has `listener` called after each change of what [`status`](Self::status), [`is_spare`](Self::is_spare) and
     /// [`asks_ejection`](Self::asks_ejection) say, by whoever made it, until it answers `false`. Of times that change
-    /// alone only that of an ejection counts. It must not block; what it reads may be newer than the change.
+    /// alone only that of an ejection counts, and that of the next try where there was none: a connect has failed. It must not block; what it reads may be newer than the change.
     ///
     /// It is kept for as long as the state is: hold what it tells weakly.
     pub fn listen(&self, listener: impl Fn() -> bool + Send + Sync + 'static) {
@@ -361,6 +378,27 @@ mod tests {
     }
 
     #[test]
+    fn a_connect_that_fails_is_told_once() {
+        let (state, told) = (EndpointState::new(), Arc::new(AtomicU32::new(0)));
+        state.listen({
+            let told = told.clone();
+            move || {
+                told.fetch_add(1, Relaxed);
+                true
+            }
+        });
+        let soon = |seconds| Some(state.base + Duration::from_secs(seconds));
+        let counts: Vec<_> = [None, soon(1), soon(2), None, soon(3)]
+            .into_iter()
+            .map(|next_try| {
+                state.set_connecting(next_try);
+                told.load(Relaxed)
+            })
+            .collect();
+        assert_eq!(counts, [0, 1, 1, 1, 2]);
+    }
+
+    #[test]
     fn calls_and_load_are_counted_across_threads() {
         let state = Arc::new(EndpointState::new());
         let threads: Vec<_> = (0..4)
@@ -385,14 +423,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_word_for_all(steps in proptest::collection::vec(0u8..13, 0..30)) {
+        fn one_word_for_all(steps in proptest::collection::vec(0u8..15, 0..30)) {
             let state = EndpointState::new();
             let told = Arc::new(AtomicU32::new(0));
             state.listen({ let told = told.clone(); move || { told.fetch_add(1, Relaxed); true } });
             let (mut ready, mut asked, mut granted, mut draining, mut gone) = (false, false, false, false, false);
-            let mut unhealthy = false;
+            let (mut unhealthy, mut spare) = (false, false);
             for step in steps {
-                let (before, asked_before) = (state.status(), state.asks_ejection());
+                let (before, asked_before) = (state.status(), (state.asks_ejection(), state.is_spare()));
                 let told_before = told.load(Relaxed);
                 match step {
                     0 => { state.set_ready(); ready = true }
@@ -407,6 +445,8 @@ mod tests {
                     9 => { state.set_panic(false); prop_assert!(!state.in_panic()) }
                     10 => { state.set_unhealthy(true); unhealthy = true }
                     11 => { state.set_unhealthy(false); unhealthy = false }
+                    12 => { state.set_spare(true); spare = true }
+                    13 => { state.set_spare(false); spare = false }
                     _ => { state.set_gone(); gone = true }
                 }
                 let expected = match (gone, draining, asked && granted, unhealthy, ready) {
@@ -417,8 +457,8 @@ mod tests {
                     (.., true) => Ready,
                     (.., false) => Connecting { next_try: None },
                 };
-                prop_assert_eq!(state.is_unhealthy(), unhealthy);
-                if (before, asked_before) != (expected, asked) {
+                prop_assert_eq!((state.is_unhealthy(), state.is_spare()), (unhealthy, spare));
+                if (before, asked_before) != (expected, (asked, spare)) {
                     prop_assert_eq!(told.load(Relaxed), told_before + 1, "told once of each change");
                 }
                 prop_assert_eq!(state.status(), expected);

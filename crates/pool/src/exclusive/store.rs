@@ -243,7 +243,7 @@ impl<C: Connection> Store for Stock<C> {
         let more = inner.line.waiting();
         drop(inner);
         unused.sort_unstable_by_key(|(id, _)| *id);
-        Demand { more, grow: false, unused }
+        Demand { more, unused, ..Demand::default() }
     }
 
     fn publish(&self, standing: Standing) -> bool {

@@ -45,6 +45,8 @@ pub(crate) struct Demand {
     pub(crate) more: u32,
     /// One more than there are.
     pub(crate) grow: bool,
+    /// None is to be kept for calls that may come.
+    pub(crate) spare: bool,
     /// The connections that nobody uses at this moment, by id, and since when; `None`: since the last look at least.
     pub(crate) unused: Vec<(u64, Option<Instant>)>,
 }
@@ -159,7 +161,7 @@ impl Plan {
         let grown = if demand.grow { self.open() + 1 } else { 0 };
         let called_for = busy.saturating_add(demand.more).max(grown);
         self.asleep &= called_for == 0;
-        let base = if self.asleep { 0 } else { config.min };
+        let base = if self.asleep || demand.spare { 0 } else { config.min };
         let wanted = called_for.max(base).min(config.max);
 
         self.retire_old(wanted, now, &mut orders);

@@ -26,6 +26,8 @@ enum Step {
     Wait(u32),
     /// Somebody found no room.
     Grow,
+    /// Calls do not come as a rule, or do.
+    Spare(bool),
     /// Another config.
     Config(u32, u32),
 }
@@ -46,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<usize>(), any::<bool>()).prop_map(|(at, used)| Step::Use(at, used)),
         3 => (0u32..6).prop_map(Step::Wait),
         2 => Just(Step::Grow),
+        1 => any::<bool>().prop_map(Step::Spare),
         1 => (0u32..4, 1u32..8).prop_map(|(min, more)| Step::Config(min, min + more)),
     ]
 }
@@ -62,6 +65,7 @@ struct World {
     connecting: u32,
     waiting: u32,
     grow: bool,
+    spare: bool,
     due: Option<Instant>,
     begun: Vec<Instant>,
     /// How many may have been above the maximum before the config changed.
@@ -80,6 +84,7 @@ impl World {
             connecting: 0,
             waiting: 0,
             grow: false,
+            spare: false,
             due: None,
             begun: Vec::new(),
             slack: 0,
@@ -92,7 +97,8 @@ impl World {
 
     fn look(&mut self) -> Orders {
         let unused = self.open.iter().filter(|(_, used)| !**used).map(|(id, _)| (*id, None)).collect();
-        let demand = Demand { more: self.waiting, grow: std::mem::take(&mut self.grow), unused };
+        let (more, grow) = (self.waiting, std::mem::take(&mut self.grow));
+        let demand = Demand { more, grow, spare: self.spare, unused };
         let before = self.open.len();
         let orders = self.plan.look(&self.config, &demand, self.now);
         for (id, ..) in &orders.retire {
@@ -156,6 +162,7 @@ impl World {
             }
             Step::Wait(waiting) => self.waiting = waiting,
             Step::Grow => self.grow = true,
+            Step::Spare(spare) => self.spare = spare,
             Step::Config(min, max) => {
                 let options = PoolOptions { min, max, ..self.config.options() };
                 self.config = PoolConfig::try_new(options).unwrap();
@@ -258,7 +265,7 @@ proptest! {
             world.waiting = wanted.min(world.config.max).saturating_sub(used);
             world.check();
         }
-        let expected = wanted.min(world.config.max).max(world.config.min);
+        let expected = wanted.min(world.config.max).max(if world.spare { 0 } else { world.config.min });
         let there = world.open.len() as u32;
         prop_assert!(there >= expected, "{there} of {expected}");
         if world.config.idle_timeout.is_some() {

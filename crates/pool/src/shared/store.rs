@@ -151,7 +151,8 @@ impl<C: Connection + Sync> Store for Commons<C> {
         let is_used = |slot: &Slot<C>| slot.used.swap(false, Relaxed) || slot.connection.in_flight() > 0;
         let unused = open.slots.iter().filter(|slot| !is_used(slot)).map(|slot| (slot.id, None)).collect();
         let waiting = lock(&self.line).waiting();
-        Demand { more: waiting.min(1), grow: self.wish.swap(false, Relaxed), unused }
+        let (more, grow) = (waiting.min(1), self.wish.swap(false, Relaxed));
+        Demand { more, grow, unused, ..Demand::default() }
     }
 
     fn publish(&self, standing: Standing) -> bool {

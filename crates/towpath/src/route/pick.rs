@@ -16,6 +16,7 @@ trait Erased: Send + Sync {
     fn is_heavy(&self) -> bool;
     fn refresh(&self, table: &Table, view: &View<'_>);
     fn suits(&self, table: &Table, view: &View<'_>, index: usize) -> bool;
+    fn wanted(&self, table: &Table, view: &View<'_>) -> Option<Vec<usize>>;
     fn listen(&self, renew: &Renew);
 }
 
@@ -41,6 +42,10 @@ impl<P: Pick> Erased for P {
 
     fn suits(&self, table: &Table, view: &View<'_>, index: usize) -> bool {
         table.downcast_ref().is_some_and(|table| Pick::suits(self, table, view, index))
+    }
+
+    fn wanted(&self, table: &Table, view: &View<'_>) -> Option<Vec<usize>> {
+        table.downcast_ref().and_then(|table| Pick::wanted(self, table, view))
     }
 
     fn listen(&self, renew: &Renew) {
@@ -76,6 +81,10 @@ impl Pick for AnyPick {
 
     fn suits(&self, table: &Table, view: &View<'_>, index: usize) -> bool {
         self.0.suits(table, view, index)
+    }
+
+    fn wanted(&self, table: &Table, view: &View<'_>) -> Option<Vec<usize>> {
+        self.0.wanted(table, view)
     }
 
     fn listen(&self, renew: &Renew) {
