@@ -261,6 +261,9 @@ async fn an_own_source_is_followed() {
     until(&client, has(["a", "b"])).await;
     pusher.set([b.instance()]);
     until(&client, has(["b"])).await;
+    // What stood around the one that left is kept no longer.
+    let handles = || client.endpoint_handles().into_iter().map(|one| one.endpoint.address().to_string());
+    until(&client, |_| handles().eq([b.address.clone()])).await;
 }
 
 /// A watch waits for long; who asks does not wait as long to hear that nobody is there.
