@@ -13,6 +13,7 @@ trait Erased: Send + Sync {
     fn pick(&self, table: &Table, view: &View<'_>) -> Option<usize>;
     fn refresh(&self, table: &Table, view: &View<'_>);
     fn suits(&self, table: &Table, view: &View<'_>, index: usize) -> bool;
+    fn wanted(&self, table: &Table, view: &View<'_>) -> Option<Vec<usize>>;
     fn listen(&self, renew: &Renew);
 }
 
@@ -34,6 +35,10 @@ impl<P: Pick> Erased for P {
 
     fn suits(&self, table: &Table, view: &View<'_>, index: usize) -> bool {
         table.downcast_ref().is_none_or(|table| Pick::suits(self, table, view, index))
+    }
+
+    fn wanted(&self, table: &Table, view: &View<'_>) -> Option<Vec<usize>> {
+        table.downcast_ref().and_then(|table| Pick::wanted(self, table, view))
     }
 
     fn listen(&self, renew: &Renew) {
@@ -65,6 +70,10 @@ impl Pick for Any {
 
     fn suits(&self, table: &Table, view: &View<'_>, index: usize) -> bool {
         self.0.suits(table, view, index)
+    }
+
+    fn wanted(&self, table: &Table, view: &View<'_>) -> Option<Vec<usize>> {
+        self.0.wanted(table, view)
     }
 
     fn listen(&self, renew: &Renew) {
