@@ -1,8 +1,8 @@
 //! To look at a balancer, and to change its config.
 
 use crate::{BalanceConfig, Counts, fleet::Fleet, pick::Pick};
-use std::{fmt, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use tokio::{sync::futures::OwnedNotified, time::Instant};
 use towpath_core::{Clock, Endpoint, EndpointId, EndpointStatus, Live};
 
 /// A balancer, to look at and to configure. Clones are the same. It keeps neither the balancer's task alive
@@ -37,6 +37,7 @@ trait Inspect: Send + Sync {
     fn endpoints(&self) -> Vec<EndpointView>;
     fn endpoint(&self, id: EndpointId) -> Option<Endpoint>;
     fn counts(&self) -> Counts;
+    fn changed(&self) -> Pin<Box<OwnedNotified>>;
     fn unready_since(&self) -> Option<Instant>;
     fn is_settled(&self) -> bool;
     fn is_panicking(&self) -> bool;
@@ -61,6 +62,14 @@ impl BalanceHandle {
     /// How many there are, by what is known of them.
     pub fn counts(&self) -> Counts {
         self.0.counts()
+    }
+
+    /// Ends when something of what is shown here may have changed: since this was called, not since it was polled first. So who
+    /// waits for something calls this, looks, and awaits it if it is not so; then no change is missed.
+    ///
+    /// Cancel safety: nothing is lost but the place in line.
+    pub fn changed(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        self.0.changed()
     }
 
     /// Since when no endpoint is [ready](Counts::ready): at first, since the balancer was made. `None` while one is.
@@ -113,6 +122,10 @@ impl<S: Send, P: Pick> Inspect for Fleet<S, P> {
     fn counts(&self) -> Counts {
         self.tend_if_rung();
         Fleet::counts(self)
+    }
+
+    fn changed(&self) -> Pin<Box<OwnedNotified>> {
+        self.bell.line()
     }
 
     fn unready_since(&self) -> Option<Instant> {

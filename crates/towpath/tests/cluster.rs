@@ -4,7 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 use tokio::{
@@ -264,6 +267,58 @@ async fn an_own_source_is_followed() {
     // What stood around the one that left is kept no longer.
     let handles = || client.endpoint_handles().into_iter().map(|one| one.endpoint.address().to_string());
     until(&client, |_| handles().eq([b.address.clone()])).await;
+}
+
+/// Accepts and says nothing; how many connections are open.
+async fn silent() -> (Instance, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let instance = Instance::new(format!("mcp://{}", listener.local_addr().unwrap()));
+    let open = Arc::new(AtomicUsize::new(0));
+    let counted = open.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, SeqCst);
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                counted.fetch_sub(1, SeqCst);
+            });
+        }
+    });
+    (instance, open)
+}
+
+/// An endpoint that joins while its client is dropped has no connection that stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_joins_while_the_client_goes_is_let_go() {
+    let ((a, open_at_a), (b, open_at_b)) = (silent().await, silent().await);
+    for round in 0..60 {
+        let (pusher, source) = PushSource::new();
+        let client = Client::builder().follow("who", Directory::new().watch_source("who", source)).unwrap();
+        pusher.set([a.clone()]);
+        // Before the connection that it has dies of the silence, and is told of.
+        timeout(Duration::from_secs(8), client.ready())
+            .await
+            .expect("it does not see that it is ready")
+            .unwrap();
+        pusher.set([a.clone(), b.clone()]);
+        // From before it is heard of to when it is connected with.
+        let mut looks = 0;
+        while looks < round || (round == 59 && open_at_b.load(SeqCst) == 0) {
+            tokio::task::yield_now().await;
+            looks += 1;
+        }
+        drop(client);
+    }
+    let begin = Instant::now();
+    while open_at_a.load(SeqCst) + open_at_b.load(SeqCst) > 0 {
+        assert!(
+            begin.elapsed() < Duration::from_secs(8),
+            "connections of clients that are gone: {open_at_a:?} {open_at_b:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// A watch waits for long; who asks does not wait as long to hear that nobody is there.

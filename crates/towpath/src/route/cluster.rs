@@ -87,7 +87,8 @@ pub(crate) struct Cluster {
     /// Where the endpoints are looked up, if it is a directory that does so.
     source: Option<NameHandle>,
     closed: Closed,
-    changed: Arc<Notify>,
+    /// It was closed.
+    ended: Arc<Notify>,
 }
 
 /// Makes the stack of an endpoint.
@@ -130,7 +131,7 @@ impl Cluster {
             settings;
         let checker = checks.map(|checks| checks.checker(&channels, observe_checks));
         let discover = MaybeChecked::new(discover, checker.as_ref());
-        let (closed, changed) = (Closed::default(), Arc::new(Notify::new()));
+        let closed = Closed::default();
         let (around, ways) = (Around::default(), Arc::<Ways>::default());
         let (left, gone) = (around.clone(), Arc::downgrade(&ways));
         let forget = move |event: &BalanceEvent| {
@@ -145,14 +146,24 @@ impl Cluster {
             .pick_by(picker)
             .classify(classify)
             .honour_context()
-            .observe((observe, (tell(Arc::downgrade(&changed)), forget)))
+            .observe((observe, forget))
             .explain(explain(source.clone()))
             .over(
                 Closing::new(discover, closed.clone()),
                 Stacks { around: around.clone(), ways: Arc::downgrade(&ways), channels, breaker },
             );
         let handle = balance.handle();
-        Cluster { name: name.into(), balance, handle, around, ways, checker, source, closed, changed }
+        Cluster {
+            name: name.into(),
+            balance,
+            handle,
+            around,
+            ways,
+            checker,
+            source,
+            closed,
+            ended: Arc::default(),
+        }
     }
 
     pub(crate) fn handle(&self) -> &BalanceHandle {
@@ -205,7 +216,7 @@ impl Cluster {
         self.closed.close();
         // Nobody may have started what is to be ended.
         self.balance.start();
-        self.changed.notify_waiters();
+        self.ended.notify_waiters();
     }
 
     /// What a call fails with after that.
@@ -224,17 +235,21 @@ impl Cluster {
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         self.balance.start();
         loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // In line before the look: a change after it is not missed.
-            changed.as_mut().enable();
+            // In line before the look: a change after it is not missed. What is counted is what the balancer has taken in; it
+            // tells when it has.
+            let (ended, changed) = (self.ended.notified(), self.handle.changed());
+            tokio::pin!(ended);
+            ended.as_mut().enable();
             if let Some(refusal) = self.refusal() {
                 return Err(refusal);
             }
             if self.handle.counts().ready > 0 {
                 return Ok(());
             }
-            changed.await;
+            tokio::select! {
+                () = changed => {}
+                () = ended => {}
+            }
         }
     }
 
@@ -261,18 +276,6 @@ fn explain(source: Option<NameHandle>) -> impl Fn() -> Option<String> {
             None if status.answered.is_some() => format!("{about}: there are no endpoints there"),
             None => format!("{about}: no answer yet"),
         })
-    }
-}
-
-/// Has those woken who wait for an endpoint, whenever there is a new one, and whenever what is known of one changes.
-fn tell(changed: Weak<Notify>) -> impl Fn(&BalanceEvent) + Send + Sync + 'static {
-    let notify = |changed: &Weak<Notify>| changed.upgrade().map(|changed| changed.notify_waiters()).is_some();
-    move |event| {
-        if let BalanceEvent::Joined(endpoint) = event {
-            let changed = changed.clone();
-            endpoint.state().listen(move || notify(&changed));
-        }
-        notify(&changed);
     }
 }
 
