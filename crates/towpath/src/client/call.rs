@@ -2,7 +2,7 @@
 
 use super::{
     error::CallError,
-    handle::{Client, Inner, Started},
+    handle::{Client, Inner, Started, start},
     reply::{Accepted, Reply},
 };
 use bytes::Bytes;
@@ -229,7 +229,7 @@ impl<C: BodyCodec> CallRequest<C> {
         request.set_mode(mode);
         let started = match refused {
             Some(error) => Err(error),
-            None => Ok(client.start(request, timeout)),
+            None => Ok(start(client, request, timeout)),
         };
         (started, codec)
     }

@@ -1,22 +1,74 @@
 //! Any stack as one type: a call costs one allocation, its future.
 
+use super::handle::Inner;
 use pin_project_lite::pin_project;
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError, TryLockError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 use tower_service::Service;
-use towpath_core::{BoxError, Loan, PerThread, Request, Response, Shared};
+use towpath_core::{BoxError, Loan, PerThread, Request, Response};
 
-/// The future of a call whose stack is not known any more.
-pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
+/// The answer of a call whose stack is not known any more. Nothing happens before the first poll: the stack is called then.
+pub(super) struct Answer(State);
 
-/// A stack behind a shared reference.
-/// A stack of whatever type.
+// A request is carried here until the first poll rather than in a box, which would have to be made before it is known what
+// is to be in it in the end: it was written as a whole, and the future written over it.
+#[allow(clippy::large_enum_variant)]
+enum State {
+    Start { client: Loan<Inner>, of: Of, request: Option<Request> },
+    Called(Running),
+    Over,
+}
+
+/// Which of a client's stacks.
+#[derive(Clone, Copy)]
+pub(super) enum Of {
+    /// That with the client's deadline.
+    Client,
+    /// That for calls with one of their own.
+    Call,
+}
+
+/// A call that was begun.
+type Running = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
+
+impl Answer {
+    #[inline]
+    pub(super) fn new(client: Loan<Inner>, of: Of, request: Request) -> Self {
+        Answer(State::Start { client, of, request: Some(request) })
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<Response, BoxError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let state = &mut self.get_mut().0;
+        let begun = match state {
+            State::Called(running) => return running.as_mut().poll(cx),
+            State::Start { client, of, request } if request.is_some() => client.stack(*of).begin(request, cx),
+            // Polled after its end, or after a panic.
+            State::Start { .. } | State::Over => return Poll::Pending,
+        };
+        *state = State::Over;
+        let mut running = begun?;
+        let polled = running.as_mut().poll(cx);
+        if polled.is_pending() {
+            *state = State::Called(running);
+        }
+        polled
+    }
+}
+
+/// A stack of whatever type, behind a shared reference.
 pub(super) trait Erased: Send + Sync {
-    fn call(&self, request: Request) -> Answer;
+    /// Calls it, if it is ready at once, as is the rule; else what is begun waits for that. The request is taken from where it
+    /// is: it is large, and each move is a copy.
+    fn begin(&self, request: &mut Option<Request>, cx: &mut Context<'_>) -> Result<Running, BoxError>;
 }
 
 pub(super) fn erase<S>(stack: S) -> Box<dyn Erased>
@@ -26,7 +78,7 @@ where
     S::Future: Send + 'static,
 {
     let own = PerThread::new(|| Mutex::new(stack.clone()));
-    Box::new(Stack(Shared::new(Clones { own, spare: Mutex::new(stack) })))
+    Box::new(Clones { own, spare: Mutex::new(stack) })
 }
 
 /// A clone of the stack for each thread: a call need not make one, which costs a reference count and more for each
@@ -37,41 +89,58 @@ struct Clones<S> {
     spare: Mutex<S>,
 }
 
-struct Stack<S>(Shared<Clones<S>>);
-
-impl<S> Erased for Stack<S>
+impl<S> Erased for Clones<S>
 where
     S: Service<Request, Response = Response> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
-    fn call(&self, request: Request) -> Answer {
-        Box::pin(Oneshot { state: State::Start { clones: Some(self.0.lend()), request: Some(request) } })
+    fn begin(&self, request: &mut Option<Request>, cx: &mut Context<'_>) -> Result<Running, BoxError> {
+        let mut taken = self.take();
+        match taken.stack().poll_ready(cx) {
+            Poll::Ready(Ok(())) => Ok(Box::into_pin(called(taken.stack(), request))),
+            Poll::Ready(Err(error)) => Err(error.into()),
+            Poll::Pending => Ok(Box::pin(wait(self.detach(taken), request.take().unwrap_or_default()))),
+        }
     }
 }
 
-pin_project! {
-    struct Oneshot<S: Service<Request>> {
-        #[pin]
-        state: State<S, S::Future>,
-    }
-}
-
-pin_project! {
-    // `Start` → `Called`, or `Start` → `NotReady` → `Called`.
-    #[project = StateProj]
-    enum State<S, F> {
-        Start { clones: Option<Loan<Clones<S>>>, request: Option<Request> },
-        // Boxed, because it is rare, and a stack is large: every call would be as large.
-        NotReady { waiting: Box<Waiting<S>> },
-        Called { #[pin] answer: F },
-    }
+/// A function of its own, in which nothing is alive that would have to be dropped if the stack panicked: the compiler
+/// makes fewer copies then.
+#[inline(never)]
+fn called<S: Service<Request>>(stack: &mut S, request: &mut Option<Request>) -> Box<Called<S::Future>> {
+    // It is there: this is done once for each call.
+    Box::new(Called { answer: stack.call(request.take().unwrap_or_default()) })
 }
 
 /// The clone lives in the future: what is readied is what is called, and its permit goes with it.
-struct Waiting<S> {
-    stack: S,
-    request: Option<Request>,
+async fn wait<S>(mut stack: S, request: Request) -> Result<Response, BoxError>
+where
+    S: Service<Request, Response = Response>,
+    S::Error: Into<BoxError>,
+{
+    poll_fn(|cx| stack.poll_ready(cx)).await.map_err(Into::into)?;
+    stack.call(request).await.map_err(Into::into)
+}
+
+pin_project! {
+    struct Called<F> {
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F, E> Future for Called<F>
+where
+    F: Future<Output = Result<Response, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response, BoxError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().answer.poll(cx).map_err(Into::into)
+    }
 }
 
 /// A thread's clone; or one more, if that is in use: by a thread that shares it, or further up on this one.
@@ -127,49 +196,6 @@ impl<S> Taken<'_, S> {
     }
 }
 
-impl<S> Future for Oneshot<S>
-where
-    S: Service<Request, Response = Response> + Clone,
-    S::Error: Into<BoxError>,
-{
-    type Output = Result<Response, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        loop {
-            match state.as_mut().project() {
-                StateProj::Called { answer } => return answer.poll(cx).map_err(Into::into),
-                // The thread's clone is called, if it is ready at once, as is the rule.
-                StateProj::Start { clones, request } => {
-                    // Taken once: the state changes with it.
-                    let (Some(clones), Some(request)) = (clones.take(), request.take()) else {
-                        return Poll::Pending;
-                    };
-                    let mut taken = clones.take();
-                    let stack = taken.stack();
-                    match stack.poll_ready(cx) {
-                        Poll::Ready(Ok(())) => state.set(State::Called { answer: stack.call(request) }),
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                        Poll::Pending => {
-                            let (stack, request) = (clones.detach(taken), Some(request));
-                            state.set(State::NotReady { waiting: Box::new(Waiting { stack, request }) });
-                            return Poll::Pending;
-                        }
-                    }
-                }
-                StateProj::NotReady { waiting } => {
-                    let Waiting { stack, request } = &mut **waiting;
-                    ready!(stack.poll_ready(cx)).map_err(Into::into)?;
-                    // Taken once: the state changes with it.
-                    let Some(request) = request.take() else { return Poll::Pending };
-                    let answer = stack.call(request);
-                    state.set(State::Called { answer });
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +210,11 @@ mod tests {
         Request::new("A.B", bytes::Bytes::new())
     }
 
+    async fn call(stack: &dyn Erased, request: Request) -> Result<Response, BoxError> {
+        let mut request = Some(request);
+        poll_fn(|cx| Poll::Ready(stack.begin(&mut request, cx))).await?.await
+    }
+
     /// A clone that waited for its turn goes with its call; the next call of the thread has another one.
     #[test]
     fn what_is_readied_is_what_is_called() {
@@ -193,7 +224,7 @@ mod tests {
         });
         let stack = ServiceBuilder::new().layer(ConcurrencyLimitLayer::new(1)).service(inner);
         let stack = erase(stack);
-        let mut calls: Vec<_> = (0..3).map(|_| task::spawn(stack.call(request()))).collect();
+        let mut calls: Vec<_> = (0..3).map(|_| task::spawn(call(&*stack, request()))).collect();
         calls.iter_mut().for_each(|call| assert_pending!(call.poll()));
         drop(calls.remove(1));
         let mut last = calls.pop().unwrap();
@@ -219,11 +250,11 @@ mod tests {
         let stack = ServiceBuilder::new().layer(ConcurrencyLimitLayer::new(1)).service(inner);
         let stack = erase(stack);
         for _ in 0..2 {
-            let mut call = task::spawn(stack.call(request()));
+            let mut call = task::spawn(call(&*stack, request()));
             let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| call.poll()));
             assert!(caught.is_err());
         }
-        assert!(assert_ready!(task::spawn(stack.call(request())).poll()).is_ok());
+        assert!(assert_ready!(task::spawn(call(&*stack, request())).poll()).is_ok());
     }
 
     /// A service that makes a call on its own stack, in the middle of being called.
@@ -234,13 +265,13 @@ mod tests {
             let outer = outer.clone();
             service_fn(move |request: Request| {
                 if request.method().as_bytes() == b"A.B" {
-                    let within = outer.get().unwrap().call(Request::new("A.C", bytes::Bytes::new()));
+                    let within = call(&**outer.get().unwrap(), Request::new("A.C", bytes::Bytes::new()));
                     assert!(assert_ready!(task::spawn(within).poll()).is_ok());
                 }
                 async { Ok::<_, BoxError>(Response::default()) }
             })
         };
         assert!(outer.set(erase(stack.map_response(|response: Response| response))).is_ok());
-        assert!(assert_ready!(task::spawn(outer.get().unwrap().call(request())).poll()).is_ok());
+        assert!(assert_ready!(task::spawn(call(&**outer.get().unwrap(), request())).poll()).is_ok());
     }
 }

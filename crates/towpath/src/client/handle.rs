@@ -1,7 +1,7 @@
 //! The client as a value.
 
 use super::{
-    erased::{Answer, Erased},
+    erased::{Answer, Erased, Of},
     error::CallError,
 };
 use crate::{
@@ -20,7 +20,7 @@ use std::{
 use tokio::time::Instant;
 use tower_service::Service;
 use towpath_balance::BalanceHandle;
-use towpath_core::{BoxError, Error, Patterns, Request, Response, Shared};
+use towpath_core::{BoxError, Error, Loan, Patterns, Request, Response, Shared};
 use towpath_health::HealthChecker;
 use towpath_pool::PoolHandle;
 
@@ -199,18 +199,27 @@ impl Client {
 }
 
 impl Inner {
-    /// Sends a call, with its own deadline or with the client's. Nothing happens before the first poll.
-    pub(super) fn start(&self, mut request: Request, timeout: Option<Duration>) -> Answer {
-        if self.idempotent.matches(request.method().as_bytes()) {
-            request.context_mut().set_idempotent(true);
+    #[inline]
+    pub(super) fn stack(&self, of: Of) -> &dyn Erased {
+        match of {
+            Of::Client => &*self.stack,
+            Of::Call => &*self.own_deadline,
         }
-        let Some(timeout) = timeout else { return self.stack.call(request) };
-        // A deadline beyond what the clock can say is none.
-        if let Some(deadline) = Instant::now().checked_add(timeout) {
-            request.context_mut().tighten_deadline(deadline);
-        }
-        self.own_deadline.call(request)
     }
+}
+
+/// A call, with its own deadline or with the client's. Nothing happens before the first poll.
+#[inline]
+pub(super) fn start(client: Loan<Inner>, mut request: Request, timeout: Option<Duration>) -> Answer {
+    if client.idempotent.matches(request.method().as_bytes()) {
+        request.context_mut().set_idempotent(true);
+    }
+    let Some(timeout) = timeout else { return Answer::new(client, Of::Client, request) };
+    // A deadline beyond what the clock can say is none.
+    if let Some(deadline) = Instant::now().checked_add(timeout) {
+        request.context_mut().tighten_deadline(deadline);
+    }
+    Answer::new(client, Of::Call, request)
 }
 
 impl fmt::Debug for Client {
@@ -231,7 +240,7 @@ impl Service<Request> for Client {
 
     /// An application's fault is an answer; the client's deadline holds, or an earlier one of the request's.
     fn call(&mut self, request: Request) -> ClientFuture {
-        ClientFuture(self.inner.start(request, None))
+        ClientFuture(start(self.inner.lend(), request, None))
     }
 }
 
@@ -245,7 +254,7 @@ impl Future for ClientFuture {
     type Output = Result<Response, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().0.as_mut().poll(cx)
+        Pin::new(&mut self.get_mut().0).poll(cx)
     }
 }
 

@@ -49,7 +49,7 @@ impl<R, C: Decode<R>> Future for Reply<R, C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let State::Begun(answer) = &mut this.answer {
-            let answer = ready!(answer.as_mut().poll(cx));
+            let answer = ready!(Pin::new(answer).poll(cx));
             this.answer = State::Done;
             return Poll::Ready(match answer {
                 Ok(response) => read(&this.codec, &response),
