@@ -49,14 +49,21 @@ fn put(
     request: &Request,
     body_len: usize,
 ) -> Result<(), EncodeError> {
-    let own = request.metadata().as_wire();
+    let (own, context) = (request.metadata().as_wire(), request.context());
+    let plain = reserved::is_plain(context);
+    let trace = if plain || !own.is_empty() { None } else { reserved::lone_trace(context) };
+    let metadata_len = if trace.is_some() { reserved::TRACE_LEN } else { own.len() };
     let start = out.len();
-    put_head(out, id, timeout_ms, request, own.len(), body_len)?;
-    if reserved::is_plain(request.context()) {
+    put_head(out, id, timeout_ms, request, metadata_len, body_len)?;
+    if plain {
         out.extend_from_slice(own);
         return Ok(());
     }
-    put_context(out, start, request, body_len).inspect_err(|_| out.truncate(start))
+    match trace {
+        Some(trace) => reserved::put_trace(out, trace),
+        None => put_context(out, start, request, body_len).inspect_err(|_| out.truncate(start))?,
+    }
+    Ok(())
 }
 
 /// Header, fixed fields and method; nothing is written on an error.
@@ -246,7 +253,16 @@ impl RequestHead {
     /// The request. `payload` is what the head was read from; metadata and body are slices of it, and so is
     /// the method's name unless it is a known one.
     #[inline]
-    pub fn into_request(self, mut payload: Bytes) -> Request {
+    pub fn into_request(self, payload: Bytes) -> Request {
+        let mut request = self.begin_request(payload);
+        self.finish_request(&mut request);
+        request
+    }
+
+    /// [`into_request`](Self::into_request) in two steps, for who has a place for the request: it is large, and what is looked
+    /// at on its way is copied. This one leaves the metadata in front of the body.
+    #[inline]
+    pub fn begin_request(&self, mut payload: Bytes) -> Request {
         payload.advance(HEAD);
         let method = match self.known {
             Some(name) => {
@@ -255,9 +271,6 @@ impl RequestHead {
             }
             None => Method::from_checked(payload.split_to(self.method_len.into())),
         };
-        if self.metadata_len > 0 || self.is_compressed() {
-            return self.with_rest(method, payload);
-        }
         let mut request = Request::with_context(method, Context::new(), payload);
         request.set_codec(self.codec);
         request.set_mode(self.mode);
@@ -265,19 +278,23 @@ impl RequestHead {
         request
     }
 
+    /// The second step.
+    #[inline]
+    pub fn finish_request(&self, request: &mut Request) {
+        if self.metadata_len > 0 || self.is_compressed() {
+            self.put_rest(request);
+        }
+    }
+
     #[inline(never)]
-    fn with_rest(self, method: Method, mut payload: Bytes) -> Request {
-        let metadata = Metadata::from_checked(payload.split_to(self.metadata_len as usize));
-        let context = reserved::read_context(&metadata);
-        let mut request = Request::with_context(method, context, payload);
-        request.set_codec(self.codec);
-        request.set_mode(self.mode);
-        request.context_mut().set_idempotent(self.flags & IDEMPOTENT != 0);
+    fn put_rest(&self, request: &mut Request) {
+        let metadata = request.body_mut().split_to(self.metadata_len as usize);
+        let metadata = Metadata::from_checked(metadata);
+        reserved::read_context(&metadata, request.context_mut());
         *request.metadata_mut() = metadata;
         if self.is_compressed() {
             request.extensions_mut().insert(Compressed);
         }
-        request
     }
 }
 

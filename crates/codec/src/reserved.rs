@@ -23,6 +23,23 @@ pub(crate) fn is_plain(context: &Context) -> bool {
         && !context.has_fields()
 }
 
+/// The trace, if that is all that the context has to write: so it is for nearly all calls that are not plain.
+#[inline]
+pub(crate) fn lone_trace(context: &Context) -> Option<TraceContext> {
+    let alone = context.attempt() == 0 && context.priority() == Priority::default() && !context.has_fields();
+    context.trace().filter(|_| alone)
+}
+
+/// How long the entry of a trace is.
+pub(crate) const TRACE_LEN: usize = TRACED.len() + 55;
+
+/// Appends the entry of a trace.
+#[inline]
+pub(crate) fn put_trace(out: &mut Vec<u8>, trace: TraceContext) {
+    out.extend_from_slice(TRACED);
+    out.extend_from_slice(&trace.traceparent());
+}
+
 /// Appends the entries of the context, then those of `own` whose key the context has not written: the
 /// first of duplicates wins, and what a service passes on with its metadata does not pile up from hop to
 /// hop.
@@ -45,8 +62,7 @@ pub(crate) fn put_metadata(
 fn put_context(out: &mut Vec<u8>, context: &Context) -> Result<(), InvalidMetadata> {
     let trace = context.trace();
     if let Some(trace) = trace {
-        out.extend_from_slice(TRACED);
-        out.extend_from_slice(&trace.traceparent());
+        put_trace(out, trace);
     }
     if context.has_fields() {
         for field in Field::ALL {
@@ -105,12 +121,15 @@ pub(crate) fn lone_traceparent(raw: &[u8]) -> Option<&[u8; 55]> {
 
 /// What the reserved keys say. A value that cannot be read counts as not there: values are no part of the
 /// structure, and a bad one harms nobody but its sender.
-pub(crate) fn read_context(metadata: &Metadata) -> Context {
-    let mut context = Context::new();
-    if let Some(traceparent) = lone_traceparent(metadata.as_wire()) {
-        context.set_trace(TraceContext::parse_traceparent(traceparent));
-        return context;
+#[inline]
+pub(crate) fn read_context(metadata: &Metadata, context: &mut Context) {
+    match lone_traceparent(metadata.as_wire()) {
+        Some(traceparent) => context.set_trace(TraceContext::parse_traceparent(traceparent)),
+        None => read_entries(metadata, context),
     }
+}
+
+fn read_entries(metadata: &Metadata, context: &mut Context) {
     let mut numbers = Numbers::default();
     for (key, value) in metadata {
         match key {
@@ -139,7 +158,6 @@ pub(crate) fn read_context(metadata: &Metadata) -> Context {
         context.set_trace(Some(trace));
         context.set_field(Field::TraceText, None);
     }
-    context
 }
 
 /// A trace id goes into faults and logs as it came: short, printable, no room for mischief.
@@ -190,7 +208,13 @@ mod tests {
         for (key, value) in entries {
             put_entry(&mut raw, key.as_bytes(), value.as_bytes()).unwrap();
         }
-        read_context(&Metadata::try_from_wire(raw.into()).unwrap())
+        context_of(&Metadata::try_from_wire(raw.into()).unwrap())
+    }
+
+    fn context_of(metadata: &Metadata) -> Context {
+        let mut context = Context::new();
+        read_context(metadata, &mut context);
+        context
     }
 
     #[test]
@@ -206,7 +230,7 @@ mod tests {
         assert!(!is_plain(&context));
         let mut raw = Vec::new();
         put_metadata(&mut raw, &context, &Metadata::new()).unwrap();
-        let back = read_context(&Metadata::try_from_wire(raw.into()).unwrap());
+        let back = context_of(&Metadata::try_from_wire(raw.into()).unwrap());
         assert_eq!(
             (back.trace(), back.attempt(), back.priority()),
             (context.trace(), 65_535, Priority::LOWEST)
@@ -252,7 +276,7 @@ mod tests {
         assert_eq!(sent.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["priority", "tenant"]);
         assert_eq!(sent.get_str("priority"), Some("1"));
         let mut again = Vec::new();
-        put_metadata(&mut again, &read_context(&sent), &sent).unwrap();
+        put_metadata(&mut again, &context_of(&sent), &sent).unwrap();
         assert_eq!(again, sent.as_wire());
     }
 
@@ -299,7 +323,7 @@ mod tests {
         let read = |value: &[u8]| {
             let mut metadata = Metadata::new();
             metadata.insert("trace-id", value).unwrap();
-            read_context(&metadata).trace_id_text()
+            context_of(&metadata).trace_id_text()
         };
         assert_eq!(read(b"a1b2c3d4").as_deref(), Some("a1b2c3d4"));
         for bad in [&b""[..], b"\xff", b"two words", b"line\nline", b"\x1b[31m", &[b'a'; 129]] {

@@ -82,14 +82,15 @@ impl TraceContext {
         put(&mut out, 27, trace_id as u32);
         put(&mut out, 36, (self.span_id.0 >> 32) as u32);
         put(&mut out, 44, self.span_id.0 as u32);
-        out[53..].copy_from_slice(&hex(u32::from(self.flags))[6..]);
+        [out[53], out[54]] = [digit(self.flags >> 4), digit(self.flags & 0x0f)];
         out
     }
 
     /// Reads `traceparent`. A version above 00 may be longer; what is not understood is ignored.
     pub fn parse_traceparent(text: &[u8]) -> Option<Self> {
         let (head, rest) = text.split_first_chunk::<TRACEPARENT_LEN>()?;
-        let version = byte(head[0], head[1])?;
+        // The others are to come.
+        let version = if head[..2] == *b"00" { 0 } else { byte(head[0], head[1])? };
         let dashes = head[2] == b'-' && head[35] == b'-' && head[52] == b'-';
         let tail_fits = if version == 0 { rest.is_empty() } else { rest.is_empty() || rest[0] == b'-' };
         if version == 0xff || !dashes || !tail_fits {
@@ -148,7 +149,19 @@ fn get<const AT: usize>(head: &[u8; TRACEPARENT_LEN]) -> Option<u64> {
 }
 
 fn byte(high: u8, low: u8) -> Option<u8> {
-    Some(unhex([b'0', b'0', b'0', b'0', b'0', b'0', high, low])? as u8)
+    Some(nibble(high)? << 4 | nibble(low)?)
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn digit(nibble: u8) -> u8 {
+    nibble + if nibble > 9 { b'a' - 10 } else { b'0' }
 }
 
 #[cfg(test)]
@@ -194,6 +207,27 @@ mod tests {
                 let well = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
                 let naive = well.then(|| u32::from_str_radix(str::from_utf8(&text).unwrap(), 16).unwrap());
                 assert_eq!(unhex(text), naive, "{:?}", text.escape_ascii().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_of_the_rest() {
+        let sample: [u8; TRACEPARENT_LEN] = SAMPLE.as_bytes().try_into().unwrap();
+        for (at, byte) in (0..TRACEPARENT_LEN).flat_map(|at| (0..=255u8).map(move |byte| (at, byte))) {
+            let mut text = sample;
+            text[at] = byte;
+            let dash = matches!(at, 2 | 35 | 52);
+            let well = if dash { byte == b'-' } else { matches!(byte, b'0'..=b'9' | b'a'..=b'f') };
+            // A version that is to come may be longer than it is; none is ff.
+            let read = TraceContext::parse_traceparent(&text);
+            assert_eq!(read.is_some(), well, "{}", text.escape_ascii());
+            let flags = str::from_utf8(&text[53..]).map(|flags| u8::from_str_radix(flags, 16));
+            if let Some(read) = read {
+                assert_eq!(flags, Ok(Ok(read.flags)));
+                if at > 2 {
+                    assert_eq!(read.traceparent(), text);
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
-use towpath_core::{self as core, Error, ErrorKind, Request, Response, context};
+use towpath_core::{self as core, Error, ErrorKind, Request, Response};
 
 /// One MCP connection as a `Service<Request>`: cheap to clone, any number of calls in flight, answers in
 /// any order.
@@ -146,7 +146,7 @@ impl Service<Request> for &Connection {
 
     #[inline]
     fn call(&mut self, request: Request) -> ResponseFuture {
-        context::report_missing(request.method());
+        // Looked at in its place, and not here: what is looked at on its way is copied.
         ResponseFuture::new(self.shared.lend(), request)
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::time::Instant;
 use towpath_codec::kind;
-use towpath_core::{Error, ErrorKind, Loan, Processed, Request, Response};
+use towpath_core::{Error, ErrorKind, Loan, Processed, Request, Response, context};
 
 /// The answer of one call. Nothing is sent before the first poll.
 ///
@@ -40,6 +40,7 @@ enum State {
 }
 
 impl ResponseFuture {
+    #[inline]
     pub(crate) fn new(shared: Loan<Handle>, request: Request) -> Self {
         ResponseFuture { shared, request: Some(request), state: State::Start }
     }
@@ -100,6 +101,9 @@ impl Future for ResponseFuture {
         match this.state {
             State::Start => {
                 this.state = State::Done;
+                if let Some(request) = &this.request {
+                    context::report_missing(request.method());
+                }
                 if this.shared.packing.is_on()
                     && let Some(request) = &mut this.request
                 {

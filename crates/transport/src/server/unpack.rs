@@ -90,7 +90,8 @@ where
     #[cold]
     pub(super) fn unpack(&mut self, head: RequestHead, payload: Bytes, due: Option<(Instant, Instant)>) {
         let (id, bytes) = (head.id, payload.len());
-        let mut request = arrived(head, payload, due);
+        let mut request = head.begin_request(payload);
+        arrived(&head, &mut request, due);
         if !self.extensions.is_empty() {
             *request.extensions_mut() = self.extensions.clone();
             request.extensions_mut().insert(Compressed);
