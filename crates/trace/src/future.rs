@@ -37,8 +37,14 @@ pub(crate) enum Kind<K: Subject, H: Sink> {
     Bare,
     /// A server's call that nobody records.
     Scoped(Scope),
-    /// A call that is recorded, or may be.
-    Watched(Scope, Watch<K, H>),
+    /// A call that is recorded, or may be. A box: most calls are not, and all would be as large.
+    Watched(Box<Watched<K, H>>),
+}
+
+/// A call that is recorded, and what it is polled in.
+pub(crate) struct Watched<K: Subject, H: Sink> {
+    pub(crate) scope: Scope,
+    pub(crate) watch: Watch<K, H>,
 }
 
 /// What the inner service is polled in.
@@ -127,7 +133,8 @@ where
                 let _inside = scope.enter();
                 this.future.poll(cx)
             }
-            Kind::Watched(scope, watch) => {
+            Kind::Watched(watched) => {
+                let Watched { scope, watch } = &mut **watched;
                 let mut polled = watch.within(scope, || this.future.poll(cx));
                 if let Poll::Ready(outcome) = &mut polled {
                     watch.end(outcome);
@@ -145,7 +152,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trace = match &self.kind {
-            Kind::Watched(_, watch) => Some(watch.own),
+            Kind::Watched(watched) => Some(watched.watch.own),
             Kind::Scoped(Scope::Span(trace)) => Some(*trace),
             Kind::Scoped(_) | Kind::Bare => None,
         };

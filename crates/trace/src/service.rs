@@ -4,7 +4,7 @@ use crate::{
     Came, Fit, ResponseFuture, Role, Sink, Subject,
     bridge::{self, Made, Place},
     foreign,
-    future::{Kind, Scope},
+    future::{Kind, Scope, Watched},
     ids::Ids,
     sample::Settings,
     span,
@@ -133,7 +133,10 @@ where
             return self.watched(request, parent);
         }
         if role == Role::Server {
-            return self.scoped(request);
+            return match context.trace().filter(|_| !H::SCOPES) {
+                Some(trace) => self.in_span(request, trace),
+                None => self.scoped(request),
+            };
         }
         hooks.send(&mut request, parent);
         ResponseFuture::new(self.inner.call(request), Kind::Bare)
@@ -141,8 +144,29 @@ where
 }
 
 impl<S, H> Trace<S, H> {
-    /// A server's call that is not recorded.
+    /// A server's call that is not recorded, whose context the server has entered.
     #[inline]
+    fn in_span<Req>(&mut self, request: Req, trace: TraceContext) -> ResponseFuture<S, Req, H>
+    where
+        S: Service<Req>,
+        H: Fit<Req, S::Response, S::Error>,
+    {
+        /// Nothing is alive in it that would have to be dropped if the inner service panicked, and what it makes is returned
+        /// without a name: so its future is written where it stays.
+        #[inline(never)]
+        fn call<S, Req, H>(inner: &mut S, request: Req, trace: TraceContext) -> ResponseFuture<S, Req, H>
+        where
+            S: Service<Req>,
+            H: Fit<Req, S::Response, S::Error>,
+        {
+            ResponseFuture::new(inner.call(request), Kind::Scoped(Scope::Span(trace)))
+        }
+        let _inside = enter_trace(trace);
+        call(&mut self.inner, request, trace)
+    }
+
+    /// A server's call that is not recorded, and whose context nobody else enters.
+    #[inline(never)]
     fn scoped<Req>(&mut self, mut request: Req) -> ResponseFuture<S, Req, H>
     where
         S: Service<Req>,
@@ -203,7 +227,7 @@ impl<S, H> Trace<S, H> {
             span,
         };
         let future = watch.within(&scope, || self.inner.call(request));
-        ResponseFuture::new(future, Kind::Watched(scope, watch))
+        ResponseFuture::new(future, Kind::Watched(Box::new(Watched { scope, watch })))
     }
 }
 
