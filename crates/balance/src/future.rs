@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tower_service::Service;
-use towpath_core::{CallInfo, Classify, Clock, OnReject};
+use towpath_core::{CallInfo, Class, Classify, Clock, OnReject};
 
 pin_project! {
     /// A call of a [`Balance`](crate::Balance): its answer, or what stands for it when there was no endpoint.
@@ -44,8 +44,8 @@ pin_project! {
     {
         // No endpoint was ready. A box: most calls do not wait, and their futures stay small.
         Waiting { wait: Box<Wait<S, Req, P, C, I, R>> },
-        // The stack of an endpoint was called.
-        Called { #[pin] future: F, ticket: Ticket<S, P, C, I, R> },
+        // The stack of an endpoint was called. There always is a ticket.
+        Called { #[pin] future: F, ticket: Option<Ticket<S, P, C, I, R>> },
         // It was answered.
         Over,
     }
@@ -57,7 +57,7 @@ where
     P: Pick,
 {
     #[inline]
-    pub(crate) fn called(future: S::Future, ticket: Ticket<S, P, C, I, R>) -> Self {
+    pub(crate) fn called(future: S::Future, ticket: Option<Ticket<S, P, C, I, R>>) -> Self {
         ResponseFuture { state: State::Called { future, ticket } }
     }
 
@@ -84,7 +84,9 @@ where
             match state.as_mut().project() {
                 // Called -> Over: the inner call is dropped, then it is counted no more.
                 StateProj::Called { future, ticket } => {
-                    let Poll::Ready(outcome) = future.poll(cx) else {
+                    let polled = future.poll(cx);
+                    let Some(ticket) = ticket else { return Poll::Pending };
+                    let Poll::Ready(outcome) = polled else {
                         ticket.waits = true;
                         return Poll::Pending;
                     };
@@ -99,7 +101,7 @@ where
                             // Other stacks are not waited for any more.
                             state.set(State::Over);
                             let future = stack.call(request);
-                            state.set(State::Called { future, ticket });
+                            state.set(State::Called { future, ticket: Some(ticket) });
                             continue;
                         }
                         Outcome::Refused(error) => wait.common().reject.reject(error),
@@ -133,8 +135,8 @@ where
     match outcome {
         Ok(mut response) => {
             let end = if waited { common.fleet.bell.nanos(common.info.end(&mut response)) } else { start };
-            let class = common.classify.classify(Ok(&response));
-            ticket.ended(&class, end);
+            let class = common.classify.unless_success(Ok(&response));
+            ticket.ended(class.as_ref().unwrap_or(&Class::SUCCESS), end);
             if let Some(report) = common.info.load_report(&response) {
                 ticket.reported(report, end);
             }

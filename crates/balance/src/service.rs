@@ -5,7 +5,7 @@ use crate::{
     common::Common,
     fleet::{News, Snapshot},
     pick::Pick,
-    stacks::Stacks,
+    stacks::{Kept, Stacks},
     ticket::Ticket,
     wait::Wait,
 };
@@ -189,16 +189,43 @@ where
         // If it panics, it stays as it is: in use, and not to be used again.
         kept.in_use = true;
         let failed = match kept.stack.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => {
-                let called = ResponseFuture::called(kept.stack.call(request), ticket);
-                kept.in_use = false;
-                return called;
-            }
+            Poll::Ready(Ok(())) => return go(kept, request, ticket),
             Poll::Ready(Err(error)) => Some(error),
             Poll::Pending => None,
         };
         self.not_ready(request, ticket, failed)
     }
+}
+
+/// Calls a stack that is ready.
+#[inline]
+fn go<S, Req, P, C, I, R>(
+    kept: &mut Kept<S>,
+    request: Req,
+    ticket: Ticket<S, P, C, I, R>,
+) -> ResponseFuture<S, Req, P, C, I, R>
+where
+    S: Service<Req>,
+    P: Pick,
+{
+    /// Nothing is alive in it that would have to be dropped if the stack panicked: the ticket is the caller's until there is a
+    /// future. So fewer copies are made of that.
+    #[inline(never)]
+    fn call<S, Req, P, C, I, R>(
+        kept: &mut Kept<S>,
+        request: Req,
+        ticket: &mut Option<Ticket<S, P, C, I, R>>,
+    ) -> ResponseFuture<S, Req, P, C, I, R>
+    where
+        S: Service<Req>,
+        P: Pick,
+    {
+        let future = kept.stack.call(request);
+        kept.in_use = false;
+        ResponseFuture::called(future, ticket.take())
+    }
+    let mut ticket = Some(ticket);
+    call(kept, request, &mut ticket)
 }
 
 impl<S, Req, P: Pick, C, I, R> Clone for Balance<S, Req, P, C, I, R> {

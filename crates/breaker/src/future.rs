@@ -86,17 +86,17 @@ where
                     return Poll::Ready(outcome);
                 }
                 let Some(ticket) = this.ticket.take() else { return Poll::Pending };
-                let class = class.unwrap_or(Class::SUCCESS);
+                let class = class.as_ref().unwrap_or(&Class::SUCCESS);
                 match outcome {
                     Ok(mut response) => {
                         let end = if waited { ticket.common.info.end(&mut response) } else { start };
-                        ticket.finish(&class, start, end);
+                        ticket.finish(class, start, end);
                         Poll::Ready(Ok(response))
                     }
                     Err(error) => {
                         let end = if waited { Clock::now() } else { start };
                         let error = ticket.common.reject.pass(error);
-                        ticket.finish(&class, start, end);
+                        ticket.finish(class, start, end);
                         Poll::Ready(Err(error))
                     }
                 }

@@ -108,9 +108,9 @@ where
     /// The inner service was called.
     #[inline]
     pub(crate) fn new(
+        future: S::Future,
         copy: Option<Req>,
         why_not: GaveUp,
-        future: S::Future,
         shared: Loan<State<S, H>>,
         first: First,
     ) -> Self {

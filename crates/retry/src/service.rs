@@ -165,18 +165,52 @@ where
         if cache.hedge.is_some() {
             return self.call_hedged(request, off, own, first);
         }
+        let mut copy = if off.is_none() { self.shared.copy(&request) } else { None };
+        if let (Some(own), Some(context)) = (own, self.shared.hooks.context_mut(&mut request)) {
+            context.tighten_deadline(own);
+        }
+        self.call_first(request, &mut copy, off, first)
+    }
+}
+
+impl<S, H> Retry<S, H> {
+    /// The first attempt, and most often the only one.
+    #[inline]
+    fn call_first<Req>(
+        &mut self,
+        request: Req,
+        copy: &mut Option<Req>,
+        off: Option<GaveUp>,
+        first: First,
+    ) -> ResponseFuture<S, Req, H>
+    where
+        S: Service<Req> + Clone,
+        H: Fit<Req, S::Response, S::Error>,
+    {
         let listen = Listen::new();
-        // Copy and inner future as they are returned, and the rest as plain values, and no name for what they make up: so
-        // nothing is moved but where it is to stay.
+        self.call_inner(request, copy, off, first, &listen)
+    }
+
+    /// Nothing is alive in it that would have to be dropped if the inner service panicked: the copy is the caller's until there
+    /// is a future. So that is written where it stays, if nobody gives it a name.
+    #[inline(never)]
+    fn call_inner<Req>(
+        &mut self,
+        request: Req,
+        copy: &mut Option<Req>,
+        off: Option<GaveUp>,
+        first: First,
+        listen: &Listen,
+    ) -> ResponseFuture<S, Req, H>
+    where
+        S: Service<Req> + Clone,
+        H: Fit<Req, S::Response, S::Error>,
+    {
+        let why_not = off.unwrap_or(GaveUp::CannotCopy);
         ResponseFuture::new(
-            if off.is_none() { self.shared.copy(&request) } else { None },
-            off.unwrap_or(GaveUp::CannotCopy),
-            {
-                if let (Some(own), Some(context)) = (own, self.shared.hooks.context_mut(&mut request)) {
-                    context.tighten_deadline(own);
-                }
-                self.inner.call(request)
-            },
+            self.inner.call(request),
+            copy.take(),
+            why_not,
             self.shared.lend(),
             First { endpoint: listen.heard(), ..first },
         )
@@ -209,7 +243,7 @@ impl<S, H> Retry<S, H> {
     {
         let (state, cache, start) = (&*self.shared, &mut self.cache, first.start);
         cache.hedges.deposit(start);
-        let copy = if off.is_none() { state.copy(&request) } else { None };
+        let mut copy = if off.is_none() { state.copy(&request) } else { None };
         if let Some(hedge) = &cache.hedge
             && copy.is_some()
             && state.hooks.may_repeat(&request).1
@@ -220,11 +254,7 @@ impl<S, H> Retry<S, H> {
         if let (Some(own), Some(context)) = (own, state.hooks.context_mut(&mut request)) {
             context.tighten_deadline(own);
         }
-        let listen = Listen::new();
-        let future = self.inner.call(request);
-        first.endpoint = listen.heard();
-        drop(listen);
-        ResponseFuture::new(copy, off.unwrap_or(GaveUp::CannotCopy), future, self.shared.lend(), first)
+        self.call_first(request, &mut copy, off, first)
     }
 }
 

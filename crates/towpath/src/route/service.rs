@@ -43,17 +43,17 @@ pin_project! {
     #[project = StateProj]
     enum State {
         One { #[pin] call: ChannelFuture },
-        // A box, so that calls to one address do not carry its size about.
-        Many { call: Pin<Box<Balanced>> },
+        Many { #[pin] call: Balanced },
         Refused { error: Option<Error> },
     }
 }
 
-fn many(cluster: &mut Cluster, request: Request) -> State {
-    match cluster.refusal() {
-        None => State::Many { call: Box::pin(cluster.balance.call(request)) },
-        refusal => State::Refused { error: refusal },
+#[inline]
+fn many(cluster: &mut Cluster, request: Request) -> RouteFuture {
+    if let Some(error) = cluster.refusal() {
+        return RouteFuture { state: State::Refused { error: Some(error) } };
     }
+    RouteFuture { state: State::Many { call: cluster.balance.call(request) } }
 }
 
 impl Service<Request> for Route {
@@ -72,7 +72,7 @@ impl Service<Request> for Route {
     fn call(&mut self, request: Request) -> RouteFuture {
         match &mut self.0 {
             Kind::One(channel) => RouteFuture { state: State::One { call: channel.call(request) } },
-            Kind::Many(cluster) => RouteFuture { state: many(cluster, request) },
+            Kind::Many(cluster) => many(cluster, request),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Future for RouteFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::One { call } => call.poll(cx).map_err(BoxError::from),
-            StateProj::Many { call } => call.as_mut().poll(cx),
+            StateProj::Many { call } => call.poll(cx),
             StateProj::Refused { error } => match error.take() {
                 Some(error) => Poll::Ready(Err(error.into())),
                 None => Poll::Pending,
