@@ -105,7 +105,7 @@ where
         let mut polled = watch.within(|| this.future.poll(cx));
         if let Poll::Ready(outcome) = &mut polled {
             let hooks = &watch.state.hooks;
-            let told = Outcome::of(&hooks.classify(outcome.as_ref()));
+            let told = Outcome::of(hooks.unless_success(outcome.as_ref()).as_ref());
             let end = hooks.end(outcome);
             watch.tell(told, end);
         }

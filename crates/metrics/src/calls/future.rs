@@ -101,7 +101,7 @@ where
         }
         if let Poll::Ready(outcome) = &mut polled {
             let hooks = &watch.state.hooks;
-            let counted = Outcome::of(&hooks.classify(outcome.as_ref()));
+            let counted = Outcome::of(hooks.unless_success(outcome.as_ref()).as_ref());
             let end = hooks.end(outcome);
             watch.count(counted, end);
         }

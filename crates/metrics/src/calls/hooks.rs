@@ -25,7 +25,7 @@ pub trait Fit<Req, Res, Err>: sealed::Sealed {
     #[doc(hidden)]
     fn end(&self, outcome: &mut Result<Res, Err>) -> Instant;
     #[doc(hidden)]
-    fn classify(&self, outcome: Result<&Res, &Err>) -> Class;
+    fn unless_success(&self, outcome: Result<&Res, &Err>) -> Option<Class>;
 }
 
 mod sealed {
@@ -63,8 +63,8 @@ where
     }
 
     #[inline]
-    fn classify(&self, outcome: Result<&Res, &Err>) -> Class {
-        self.classify.classify(outcome)
+    fn unless_success(&self, outcome: Result<&Res, &Err>) -> Option<Class> {
+        self.classify.unless_success(outcome)
     }
 }
 

@@ -42,7 +42,16 @@ impl End {
 }
 
 impl Outcome {
-    pub(crate) fn of(class: &Class) -> Self {
+    pub(crate) const OK: Outcome = Outcome { end: End::Ok, code: None };
+
+    /// Of what an outcome means, if it is no success.
+    #[inline]
+    pub(crate) fn of(class: Option<&Class>) -> Self {
+        class.map_or(Outcome::OK, Outcome::of_class)
+    }
+
+    #[inline(never)]
+    fn of_class(class: &Class) -> Self {
         let end = match class.verdict {
             Verdict::Success => End::Ok,
             Verdict::Answer => End::Fault,
