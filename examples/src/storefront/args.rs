@@ -26,7 +26,7 @@ pub(crate) struct Args {
     pub(crate) inflight: u32,
 
     /// Which resilience policies there are. Without it: both if anything goes wrong on purpose, else full.
-    #[arg(long, value_name = "none|full|both", value_enum)]
+    #[arg(long, value_name = "none|balance|full|both", value_enum)]
     pub(crate) policies: Option<Policies>,
 
     /// What goes wrong on purpose.
@@ -49,8 +49,10 @@ pub(crate) struct Args {
 /// Which resilience policies there are.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policies {
-    /// A deadline, and one attempt at a replica that is connected; what fails has failed.
+    /// A deadline, and one attempt at a replica that is connected, one after the other; what fails has failed.
     None,
+    /// The same, at the replica that is likely to answer soonest.
+    Balance,
     /// What the policies can do.
     Full,
     /// The same day twice, without and with them, and what came of it side by side.
@@ -61,6 +63,7 @@ impl Policies {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Policies::None => "none",
+            Policies::Balance => "balance",
             Policies::Full => "full",
             Policies::Both => "both",
         }

@@ -6,7 +6,8 @@
 //!  └────────── once per call ───────┘ └─────────── once per attempt ──────────┘ └ ...
 //! ```
 //!
-//! Without policies there are the deadline, the balancer and the pools. Where the replicas are, the registry knows.
+//! Without policies there are the deadline and the pools, and the replicas that are connected take turns, as those of a list do
+//! that is gone round. `balance` has the balancer in their place, and nothing else. Where the replicas are, the registry knows.
 //!
 //! Every call of the shop is safe to repeat: it either only asks, or says whose booking it is, and the books
 //! know a repetition (so servers need no other dedupe). That is what its idempotency key tells the layers; whether
@@ -29,6 +30,7 @@ use tower::util::MapRequestLayer;
 use towpath::{
     Backoff, BoxError, BudgetConfig, CallError, Client, ClientPolicies, DefaultClassify, Error, Jitter,
     Request, ServerPolicies,
+    balance::RoundRobin,
     breaker::{BreakerConfig, BreakerEvent, BreakerOptions, State, Window},
     discover::Directory,
     limit::{AdmissionConfig, ConcurrencyConfig, LimitBy},
@@ -59,7 +61,7 @@ pub(crate) struct Patience {
 ///
 /// The first retry does not wait: it goes to another replica. The pauses after that are short, as calls are.
 fn retry(patience: Patience) -> Result<RetryConfig, BoxError> {
-    let pauses = Backoff::try_new(Duration::from_millis(5), Duration::from_millis(250), 2.0, Jitter::Full)?;
+    let pauses = Backoff::try_new(Duration::from_millis(1), Duration::from_millis(250), 3.0, Jitter::Full)?;
     let hedge = match patience.hedges {
         true => Some(hedge()?),
         false => None,
@@ -217,6 +219,10 @@ impl Peer {
             .reconnect(reconnect)
             .directory(directory.clone())
             .policies(own);
+        let builder = match policies {
+            Policies::None => builder.pick_by(RoundRobin::default()),
+            Policies::Balance | Policies::Full | Policies::Both => builder,
+        };
         let client = match watch {
             None => builder.layer(count).connect_lazy(url)?,
             Some((name, watch)) => {

@@ -57,6 +57,10 @@ pub(crate) struct Audited {
 
 struct Entry {
     run: u32,
+    /// How many of its lines are known to be booked in this run, from the first one on.
+    booked: usize,
+    /// Some handler has had it.
+    begun: bool,
     running: bool,
     state: State,
     kept: Option<Arc<Kept>>,
@@ -119,6 +123,8 @@ impl OrderBook {
                 let inside = &mut *lock(&self.inside);
                 let entry = inside.orders.entry(order).or_insert_with(|| Entry {
                     run: 0,
+                    booked: 0,
+                    begun: false,
                     running: false,
                     state: State::Open,
                     kept: None,
@@ -132,8 +138,9 @@ impl OrderBook {
                     if entry.kept.is_none() {
                         entry.kept = kept();
                     }
-                    let id = RunId { order, run: entry.run };
-                    return Begun::Run(Run { book: self.clone(), id, kept: entry.kept.clone() });
+                    let is_first = !mem::replace(&mut entry.begun, true);
+                    let (id, kept) = (RunId { order, run: entry.run }, entry.kept.clone());
+                    return Begun::Run(Run { book: self.clone(), id, booked: entry.booked, is_first, kept });
                 }
                 // Registered under the lock: the end of the run cannot slip in between.
                 entry.waiting.get_or_insert_default().clone().notified_owned()
@@ -179,10 +186,29 @@ impl OrderBook {
 pub(crate) struct Run {
     book: Arc<OrderBook>,
     id: RunId,
+    booked: usize,
+    is_first: bool,
     kept: Option<Arc<Kept>>,
 }
 
 impl Run {
+    /// Whether nobody has worked on the order before.
+    pub(crate) fn is_first(&self) -> bool {
+        self.is_first
+    }
+
+    /// How many lines are known to be booked, from the first one on: the one after them may be, the others are not.
+    pub(crate) fn booked(&self) -> usize {
+        self.booked
+    }
+
+    /// One more line is booked.
+    pub(crate) fn book_line(&mut self) {
+        self.booked += 1;
+        let booked = self.booked;
+        self.change(|entry| entry.booked = booked);
+    }
+
     /// The key of whatever is booked for the order now.
     pub(crate) fn id(&self) -> RunId {
         self.id
@@ -196,7 +222,11 @@ impl Run {
     /// What this run booked has been taken back: from here on it is the next one.
     pub(crate) fn renew(&mut self) {
         self.id.run += 1;
-        self.change(|entry| entry.run += 1);
+        self.booked = 0;
+        self.change(|entry| {
+            entry.run += 1;
+            entry.booked = 0;
+        });
     }
 
     /// Writes down what became of the order, together with the points that are now owed for it.
@@ -293,13 +323,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_goes_on_knows_how_far_the_one_before_came() {
+        let book = Arc::new(OrderBook::default());
+        let mut first = run(&book, 1).await;
+        assert_eq!((first.is_first(), first.booked()), (true, 0));
+        first.book_line();
+        first.book_line();
+        drop(first);
+        let next = run(&book, 1).await;
+        assert_eq!((next.is_first(), next.booked()), (false, 2));
+    }
+
+    #[tokio::test]
     async fn a_compensated_run_has_a_successor() {
         let book = Arc::new(OrderBook::default());
         let mut first = run(&book, 1).await;
+        first.book_line();
         first.renew();
-        assert_eq!(first.id().run, 1);
+        assert_eq!((first.id().run, first.booked()), (1, 0));
         drop(first);
-        assert_eq!(run(&book, 1).await.id().run, 1);
+        let next = run(&book, 1).await;
+        assert_eq!((next.id().run, next.booked()), (1, 0));
     }
 
     #[tokio::test]

@@ -39,7 +39,8 @@ impl Schedule {
     /// A schedule for services of so many replicas each.
     ///
     /// The first death of a service comes within the first period, and each service's at another time: the
-    /// i-th of n after i/(n+1) of it. The first slow phase begins after a twentieth of its period.
+    /// i-th of n after i/(n+1) of it. The first slow phase begins at once: a day may be over in a
+    /// tenth of a second.
     pub(crate) fn new(plan: Plan, replicas: usize, seed: u64) -> Self {
         let mut schedule = Schedule { plan, replicas, rng: Rng::with_seed(seed), due: BinaryHeap::new() };
         let services = Service::ALL.len() as u32;
@@ -62,7 +63,7 @@ impl Schedule {
             }
             if !knobs.slow_every.is_zero() && !knobs.slow_for.is_zero() {
                 let replica = schedule.any_replica();
-                schedule.add(knobs.slow_every / 20, Event::Slows { service, replica });
+                schedule.add(Duration::ZERO, Event::Slows { service, replica });
             }
             if !knobs.reset_every.is_zero() && knobs.reset_share > 0.0 {
                 schedule.add(knobs.reset_every, Event::Resets { service });

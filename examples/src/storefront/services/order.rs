@@ -8,6 +8,9 @@
 //! - Before an order is refused or given up, the whole run is taken back in one call, which also stops what
 //!   is still on its way. If that cannot be done now, the order stays open, and the caller is told to come
 //!   again.
+//! - Calls that nobody has made before are first attempts, also for an order that is asked for again: it was refused at the
+//!   door, or whoever worked on it did not come as far. Layers cannot know that. They would make no further attempt below a
+//!   retry, and of six hundred lines some would fail each time.
 //! - Points are owed from the moment an order is placed, in one stroke with it, until they are granted.
 
 use super::{
@@ -24,7 +27,10 @@ use crate::storefront::{
     policy::{Call, Peer},
 };
 use std::{borrow::Cow, sync::Arc};
-use towpath::{CallError, Fault, Json, Router, State, context};
+use towpath::{
+    CallError, Context, Fault, Json, Router, State,
+    context::{self, InContext, Scope as _},
+};
 
 /// What an order replica works with: the service's book, and its own connections to the others.
 pub(crate) struct Books {
@@ -120,8 +126,11 @@ impl Books {
         if kept.lines.iter().any(|line| line.quantity <= 0) {
             return refuse(run, Refusal::BadQuantity);
         }
-        if let Some(id) = kept.customer {
-            match self.users.call::<User>(&Call::new(GET_USER, id, &GetUser { id })).await {
+        // A line is booked for somebody who was known.
+        if let (Some(id), 0) = (kept.customer, run.booked()) {
+            let ask = GetUser { id };
+            let call = Call::new(GET_USER, id, &ask);
+            match attempt(run.is_first(), self.users.call::<User>(&call)).await {
                 Ok(_) => {}
                 Err(CallError::Fault(fault)) if fault.code() == UserFault::NoSuchUser.code() => {
                     self.take_back(&mut run).await?;
@@ -131,7 +140,7 @@ impl Books {
             }
         }
         loop {
-            match self.deduct_all(&run, &kept.lines).await {
+            match self.deduct_all(&mut run, &kept.lines).await {
                 Ok(()) => break,
                 Err(CallError::Fault(fault)) if fault.code() == InventoryFault::TakenBack.code() => {
                     // An earlier handler took the run back and was dropped before it could write that down.
@@ -152,15 +161,20 @@ impl Books {
         Ok(fate)
     }
 
-    async fn deduct_all(&self, run: &Run, lines: &[Line]) -> Result<(), CallError> {
-        for (number, line) in (0..).zip(lines) {
+    /// Books what is not booked yet.
+    async fn deduct_all(&self, run: &mut Run, lines: &[Line]) -> Result<(), CallError> {
+        let begun = run.booked();
+        for (number, line) in (0..).zip(lines).skip(begun) {
             let ask = Deduct {
                 whose: run.id().into(),
                 line: number,
                 code: Cow::Borrowed(&line.code),
                 quantity: line.quantity,
             };
-            let _: Booked = self.inventory.call(&Call::new(DEDUCT, run.id().order, &ask)).await?;
+            let is_new = run.is_first() || run.booked() > begun;
+            let call = Call::new(DEDUCT, run.id().order, &ask);
+            let _: Booked = attempt(is_new, self.inventory.call(&call)).await?;
+            run.book_line();
         }
         Ok(())
     }
@@ -187,6 +201,15 @@ impl Books {
             Err(_) => {}
         }
     }
+}
+
+/// Makes a call: as a first attempt if nobody has made it before, whatever brought us here.
+fn attempt<F: Future>(is_new: bool, call: F) -> InContext<F> {
+    let mut context = Context::inherit();
+    if is_new {
+        context.set_attempt(0);
+    }
+    call.with_context(context)
 }
 
 /// The fault of an order that came to nothing.
